@@ -1,0 +1,8 @@
+//! What both servers share. Pure by default: no I/O, no clock, no randomness; the feature
+//! `service` adds the plumbing that does I/O.
+#![forbid(unsafe_code)]
+
+pub mod close;
+pub mod codes;
+pub mod ids;
+pub mod limits;

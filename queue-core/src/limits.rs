@@ -1,0 +1,45 @@
+//! Named bounds and durations of both servers, and the relations between them.
+
+/// One period of presence: a sign of life counts for the period in which it was heard.
+pub const SEEN_PERIOD_MS: u64 = 30_000;
+/// The server pings each socket this often.
+pub const WS_PING_MS: u64 = 25_000;
+/// A socket that was silent for so long is dropped.
+pub const WS_SILENT_MS: u64 = 60_000;
+/// A socket that has asked for nothing for so long is closed.
+pub const WS_FIRST_MESSAGE_MS: u64 = 10_000;
+/// The largest WebSocket message.
+pub const WS_MESSAGE_BYTES_MAX: usize = 4096;
+/// More messages than this within [`WS_RATE_WINDOW_MS`] close the socket.
+pub const WS_RATE_MESSAGES_MAX: u32 = 20;
+/// The window of [`WS_RATE_MESSAGES_MAX`].
+pub const WS_RATE_WINDOW_MS: u64 = 10_000;
+
+/// The shortest grace a policy may name.
+pub const GRACE_MS_MIN: u64 = 60_000;
+/// The longest grace a policy may name.
+pub const GRACE_MS_MAX: u64 = 3_600_000;
+/// What became of a visitor is remembered at least so long, and at most twice as long.
+pub const ENDED_KEPT_MS: u64 = 3_600_000;
+
+/// Joins in one engine call, at most.
+pub const JOIN_BATCH_MAX: usize = 256;
+/// Admissions in one engine call, at most.
+pub const ADMIT_BATCH_MAX: usize = 256;
+/// Sessions expired, waiters removed or cleared, sessions released in one engine call, at most.
+pub const END_BATCH_MAX: usize = 256;
+/// Bytes of a presence bitmap handled in one engine call, at most.
+pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
+/// A restored or rebuilt line continues this far above everything known.
+pub const SEQ_RESTORE_GAP: u64 = 1 << 20;
+/// Identifiers are at most this long.
+pub const ID_BYTES_MAX: usize = 64;
+/// A place token is at most this long.
+pub const PLACE_TOKEN_BYTES_MAX: usize = 512;
+/// Any other token that is presented is at most this long.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+const _: () = assert!(GRACE_MS_MIN >= 2 * SEEN_PERIOD_MS, "a waiter must be missed for two periods");
+const _: () = assert!(WS_PING_MS < SEEN_PERIOD_MS, "each open socket is heard once a period");
+const _: () = assert!(WS_SILENT_MS > 2 * WS_PING_MS, "two pings may get lost");
+const _: () = assert!(WS_SILENT_MS <= GRACE_MS_MIN, "a dropped socket still has its grace");
