@@ -1,0 +1,42 @@
+# What can be done with this repository. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# memory or redis: what `make demo` keeps its state in.
+STORE ?= memory
+# More arguments for `make demo` and `make bench`, for example ARGS="--visitors 500".
+ARGS ?=
+
+TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+RELEASE := cargo build --release --locked -p queue-server -p ticket-server -p bench
+
+.PHONY: help setup demo test lint fmt bench build-release
+
+help: ## List what can be done here
+	@echo "usage: make TARGET [STORE=memory|redis] [ARGS=…]"
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
+	  || sed -nE 's/^([a-z]+):.*## (.*)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Install what the tests need (redis-server, Chromium, Python packages); quick when it is there
+	@scripts/setup.sh
+
+demo: build-release ## A crowd of 3,000 for 2,000 seats, and a waiting page to join behind it; STORE=redis runs it on Redis
+	@exec "$(TARGET_DIR)/release/bench" demo --store "$(STORE)" $(ARGS)
+
+test: setup ## Build the workspace and run every test
+	@scripts/test.sh
+
+lint: ## Formatting, clippy, and, where installed, cargo-deny and shellcheck
+	@scripts/lint.sh
+
+fmt: ## Format the Rust sources
+	cargo fmt --all
+
+bench: build-release ## Criterion benches, then the servers under load beside a hello-world (a few minutes)
+	@scripts/bench.sh $(ARGS)
+
+build-release:
+	@$(RELEASE)

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Every figure of bench/RESULTS.md: criterion benches, then the release servers under load. A few minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bench="${CARGO_TARGET_DIR:-target}/release/bench"
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "criterion"
+cargo bench --locked -p bench --benches -- --warm-up-time 1 --measurement-time 3 --noplot
+
+step "position reads per event and tick"
+"$bench" reads
+
+step "server memory per idle socket"
+"$bench" idle-sockets
+
+step "HTTP beside hello-world"
+if command -v wrk >/dev/null 2>&1; then "$bench" http "$@"; else echo "bench: wrk is not installed, left out" >&2; fi

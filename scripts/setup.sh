@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is not there yet: redis-server 7 or newer, a Chromium with its driver,
+# and a Python environment with three packages. Asks no questions. Fails only when the tests cannot run at all;
+# everything else that is missing is said in one line each.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+REDIS_MAJOR_MIN=7
+VENV=.venv
+REQUIREMENTS=tests/acceptance/requirements.txt
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+fatal=0
+
+have() { command -v "$1" >/dev/null 2>&1; }
+note() { printf 'setup: %s\n' "$*" >&2; }
+missing() { note "missing: $*"; fatal=1; }
+
+# Runs a command as root: directly, or through sudo if that needs no password.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif have sudo && sudo -n true 2>/dev/null; then
+    sudo -n "$@"
+  else
+    echo "needs root, and sudo asks for a password" && return 1
+  fi
+}
+
+manager() {
+  local each
+  for each in apt-get dnf brew; do
+    if have "$each"; then echo "$each" && return; fi
+  done
+}
+
+apt_lists_fresh=0
+# install APT-NAMES DNF-NAMES BREW-NAMES: installs through whatever package manager is here; quiet unless it fails.
+install() {
+  local -a apt dnf brew
+  read -ra apt <<<"$1"
+  read -ra dnf <<<"$2"
+  read -ra brew <<<"$3"
+  case "$(manager)" in
+    apt-get)
+      note "installing ${apt[*]}"
+      if [ "$apt_lists_fresh" = 0 ]; then
+        as_root apt-get update -q >"$log" 2>&1 || true
+        apt_lists_fresh=1
+      fi
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${apt[@]}" >"$log" 2>&1
+      ;;
+    dnf) note "installing ${dnf[*]}" && as_root dnf install -y -q "${dnf[@]}" >"$log" 2>&1 ;;
+    brew) note "installing ${brew[*]}" && NONINTERACTIVE=1 brew install -q "${brew[@]}" >"$log" 2>&1 ;;
+    *) echo "no apt-get, dnf or brew here" >"$log" && return 1 ;;
+  esac
+}
+
+why() { tail -n 1 "$log" | cut -c 1-160; }
+
+redis_major() { redis-server --version 2>/dev/null | sed -nE 's/.* v=([0-9]+)\..*/\1/p'; }
+
+redis_ready() { have redis-server && have redis-cli && [ "$(redis_major)" -ge "$REDIS_MAJOR_MIN" ] 2>/dev/null; }
+
+chromium_path() {
+  local each
+  for each in "${USHER_CHROMIUM:-}" chromium chromium-browser google-chrome-stable google-chrome \
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome" /Applications/Chromium.app/Contents/MacOS/Chromium; do
+    if [ -n "$each" ] && have "$each"; then echo "$each" && return; fi
+  done
+  return 1
+}
+
+# Debian has a chromium that runs; Ubuntu's is a snap that needs a daemon, so it must also answer.
+chromium_ready() { local path && path=$(chromium_path) && "$path" --version >/dev/null 2>&1; }
+
+venv_stamp() { echo "$VENV/ready-$(cksum <"$REQUIREMENTS" | cut -d ' ' -f 1)"; }
+
+python_ready() { [ -e "$(venv_stamp)" ] && "$VENV/bin/python" -c 'import websockets, jwt, redis' 2>/dev/null; }
+
+make_venv() {
+  rm -rf "$VENV"
+  python3 -m venv "$VENV" >"$log" 2>&1 &&
+    "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r "$REQUIREMENTS" >"$log" 2>&1 &&
+    touch "$(venv_stamp)"
+}
+
+setup_redis() {
+  redis_ready && return
+  install "redis-server redis-tools" "redis" "redis" || true
+  # Fedora has moved to Valkey, which answers to the same names through a compatibility package.
+  if ! redis_ready && [ "$(manager)" = dnf ]; then install "" "valkey valkey-compat-redis" "" || true; fi
+  redis_ready && return
+  if have redis-server; then
+    missing "redis-server $REDIS_MAJOR_MIN or newer (found $(redis_major)): the tests of the Redis engines need it"
+  else
+    missing "redis-server $REDIS_MAJOR_MIN or newer ($(why))"
+  fi
+}
+
+setup_chromium() {
+  chromium_ready && return
+  install "chromium chromium-driver" "chromium chromedriver" "--cask chromium" || true
+  chromium_ready || note "missing: Chromium, so the walk through the pages is left out ($(why))"
+}
+
+setup_python() {
+  python_ready && return
+  if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    install "python3 python3-venv" "python3 python3-pip" "python" || true
+  fi
+  note "making $VENV with the Python clients of the acceptance test"
+  make_venv || missing "Python 3 with websockets, PyJWT and redis in $VENV ($(why))"
+}
+
+have cargo || missing "cargo: install Rust from https://rustup.rs"
+have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
+setup_redis
+setup_chromium
+setup_python
+exit "$fatal"

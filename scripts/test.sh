@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds the workspace and runs every test: the acceptance script, then the tests of the crates, whose runner's
+# summary comes last. Goes through to the end whatever fails, and says at the end what did.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin_dir="${CARGO_TARGET_DIR:-target}/debug"
+failed=()
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "build"
+cargo build --workspace --locked
+
+step "acceptance: two nodes on one Redis, driven by Python clients"
+.venv/bin/python tests/acceptance/two_nodes.py --bin-dir "$bin_dir" || failed+=("tests/acceptance/two_nodes.py")
+
+step "examples in the documentation"
+cargo test --workspace --locked --doc --quiet || failed+=("cargo test --doc")
+
+step "crates"
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --workspace --all-features --locked --no-fail-fast || failed+=("cargo nextest run")
+else
+  cargo test --workspace --all-features --locked --no-fail-fast --lib --bins --tests || failed+=("cargo test")
+fi
+
+if [ "${#failed[@]}" -gt 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
