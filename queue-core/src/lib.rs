@@ -6,3 +6,4 @@ pub mod close;
 pub mod codes;
 pub mod ids;
 pub mod limits;
+pub mod token;

@@ -1,0 +1,287 @@
+//! Active tokens: signed proof that a visitor's turn has come. A JWT that others verify too.
+//!
+//! Invariants: the algorithm is EdDSA, whatever a token's header says; `typ`, `iss`, `aud`,
+//! `sub`, `evt`, `jti` and `exp` must stand in it; `now` comes in as a parameter.
+
+use std::collections::HashMap;
+
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    jwks::{JWKS_KEYS_MAX, KID_BYTES_MAX},
+    keys::{PublicKey, SigningKey},
+};
+use crate::{
+    ids::{EventId, InvalidId, Jti, Millis, Seq, VisitorId},
+    limits::TOKEN_BYTES_MAX,
+};
+
+/// The header's `typ`.
+pub const ACTIVE_TYP: &str = "active+jwt";
+/// Clocks of those who sign and those who verify may differ by this much.
+pub const SKEW_MS: u64 = 5_000;
+/// A session's name is at most this long.
+pub const JTI_BYTES_MAX: usize = 64;
+
+/// What an active token is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveGrant {
+    /// Whose session it is.
+    pub visitor: VisitorId,
+    /// The event it is for.
+    pub event: EventId,
+    /// Names the session; its `seq` is the token's too.
+    pub jti: Jti,
+    /// When the session began (`iat` and `nbf`). The same for each copy of the token.
+    pub issued_at: Millis,
+    /// When the session ends (`exp`, in whole seconds, rounded down).
+    pub expires_at: Millis,
+}
+
+/// What a verified active token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveClaims {
+    /// Whose session it is.
+    pub visitor: VisitorId,
+    /// The event it is for.
+    pub event: EventId,
+    /// Names the session.
+    pub jti: String,
+    /// The place that became the session, where the token says so.
+    pub seq: Option<Seq>,
+    /// When the session ends.
+    pub expires_at: Millis,
+}
+
+impl ActiveClaims {
+    /// The session's name as our own queue writes it.
+    pub fn parse_jti(&self) -> Result<Jti, InvalidId> {
+        self.jti.parse()
+    }
+
+    /// Whether the session's end, with the skew allowed, has passed.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        now > self.expires_at.plus(SKEW_MS)
+    }
+}
+
+/// Why an active token was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActiveTokenError {
+    /// Longer than any token.
+    #[error("longer than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not a JWT, or a claim is missing or of the wrong kind.
+    #[error("not an active token")]
+    Malformed,
+    /// The header's `typ` is another one.
+    #[error("typ is not {ACTIVE_TYP}")]
+    WrongType,
+    /// The header names another algorithm than EdDSA.
+    #[error("alg is not EdDSA")]
+    WrongAlgorithm,
+    /// The header names a key that is not known here (or not yet).
+    #[error("signed with a key that is not known here")]
+    UnknownKey(String),
+    /// Not signed by the key it names.
+    #[error("the signature is wrong")]
+    BadSignature,
+    /// From another issuer.
+    #[error("from another issuer")]
+    WrongIssuer,
+    /// For another audience.
+    #[error("for another audience")]
+    WrongAudience,
+    /// `nbf` lies in the future.
+    #[error("not valid yet")]
+    NotYetValid,
+    /// Good in all else, but `exp` has passed: the session has ended.
+    #[error("the session has ended")]
+    Expired(Box<ActiveClaims>),
+}
+
+#[derive(Serialize)]
+struct ClaimsOut<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    sub: &'a str,
+    evt: &'a str,
+    jti: Jti,
+    seq: u64,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+}
+
+#[derive(Deserialize)]
+struct ClaimsIn {
+    iss: String,
+    aud: Audience,
+    sub: VisitorId,
+    evt: EventId,
+    jti: String,
+    seq: Option<Seq>,
+    nbf: Option<u64>,
+    exp: u64,
+}
+
+/// RFC 7519 section 4.1.3: one name, or several of which ours must be one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::One(one) => one == name,
+            Self::Several(several) => several.iter().any(|one| one == name),
+        }
+    }
+}
+
+/// Makes active tokens.
+#[derive(Clone, Debug)]
+pub struct ActiveSigner {
+    issuer: String,
+    audience: String,
+    header: Header,
+    key: SigningKey,
+}
+
+impl ActiveSigner {
+    /// Signs with `key` in the name of `issuer` for `audience`.
+    pub fn new(issuer: &str, audience: &str, key: SigningKey) -> Self {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(ACTIVE_TYP.to_owned());
+        header.kid = Some(key.public().kid().to_owned());
+        Self { issuer: issuer.to_owned(), audience: audience.to_owned(), header, key }
+    }
+
+    /// The key that signs.
+    pub fn public(&self) -> &PublicKey {
+        self.key.public()
+    }
+
+    /// Makes the token. The same grant gives the same token, byte for byte.
+    pub fn sign(&self, grant: &ActiveGrant) -> String {
+        let issued = grant.issued_at.secs();
+        let claims = ClaimsOut {
+            iss: &self.issuer,
+            aud: &self.audience,
+            sub: grant.visitor.as_str(),
+            evt: grant.event.as_str(),
+            jti: grant.jti,
+            seq: grant.jti.seq.0,
+            iat: issued,
+            nbf: issued,
+            exp: grant.expires_at.secs(),
+        };
+        jsonwebtoken::encode(&self.header, &claims, self.key.encoding_key())
+            .expect("the key was checked when it was loaded, and strings and numbers are always JSON")
+    }
+}
+
+/// Checks active tokens against a set of public keys.
+#[derive(Clone, Debug)]
+pub struct ActiveVerifier {
+    issuer: String,
+    audience: String,
+    keys: HashMap<String, DecodingKey>,
+    validation: Validation,
+}
+
+impl ActiveVerifier {
+    /// Accepts what `issuer` signed for `audience` with one of `keys`, of which the first
+    /// [`JWKS_KEYS_MAX`] count.
+    pub fn new<'a>(issuer: &str, audience: &str, keys: impl IntoIterator<Item = &'a PublicKey>) -> Self {
+        let keys = keys.into_iter().take(JWKS_KEYS_MAX);
+        Self {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            keys: keys.map(|key| (key.kid().to_owned(), key.decoding_key())).collect(),
+            validation: signature_only(),
+        }
+    }
+
+    /// The same demands with other keys.
+    #[must_use]
+    pub fn with_keys<'a>(&self, keys: impl IntoIterator<Item = &'a PublicKey>) -> Self {
+        Self::new(&self.issuer, &self.audience, keys)
+    }
+
+    /// How many keys it knows.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether it knows the key of this name.
+    pub fn knows(&self, kid: &str) -> bool {
+        self.keys.contains_key(kid)
+    }
+
+    /// Checks `token` at the instant `now`. [`ActiveTokenError::Expired`] is given only for a
+    /// token that is good in everything else.
+    pub fn verify(&self, token: &str, now: Millis) -> Result<ActiveClaims, ActiveTokenError> {
+        let claims: ClaimsIn = jsonwebtoken::decode(token, self.key_of(token)?, &self.validation)
+            .map_err(|error| match error.kind() {
+                jsonwebtoken::errors::ErrorKind::InvalidSignature => ActiveTokenError::BadSignature,
+                _ => ActiveTokenError::Malformed,
+            })?
+            .claims;
+        if claims.iss != self.issuer {
+            return Err(ActiveTokenError::WrongIssuer);
+        }
+        if !claims.aud.contains(&self.audience) {
+            return Err(ActiveTokenError::WrongAudience);
+        }
+        if claims.jti.is_empty() || claims.jti.len() > JTI_BYTES_MAX {
+            return Err(ActiveTokenError::Malformed);
+        }
+        if claims.nbf.is_some_and(|nbf| from_secs(nbf) > now.plus(SKEW_MS)) {
+            return Err(ActiveTokenError::NotYetValid);
+        }
+        let expires_at = from_secs(claims.exp);
+        let claims =
+            ActiveClaims { visitor: claims.sub, event: claims.evt, jti: claims.jti, seq: claims.seq, expires_at };
+        if claims.is_expired(now) { Err(ActiveTokenError::Expired(Box::new(claims))) } else { Ok(claims) }
+    }
+
+    /// The key that the header names. `alg` is only ever compared with the one that we take.
+    fn key_of(&self, token: &str) -> Result<&DecodingKey, ActiveTokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(ActiveTokenError::TooLong);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| ActiveTokenError::Malformed)?;
+        if header.alg != Algorithm::EdDSA {
+            return Err(ActiveTokenError::WrongAlgorithm);
+        }
+        // RFC 8725 section 3.11: so that no other kind of token with our keys passes for this one.
+        if header.typ.as_deref() != Some(ACTIVE_TYP) {
+            return Err(ActiveTokenError::WrongType);
+        }
+        // RFC 7515 section 4.1.11: an extension that is critical and not understood refuses the token.
+        if header.crit.is_some() {
+            return Err(ActiveTokenError::Malformed);
+        }
+        let kid = header.kid.filter(|kid| kid.len() <= KID_BYTES_MAX).ok_or(ActiveTokenError::Malformed)?;
+        self.keys.get(&kid).ok_or(ActiveTokenError::UnknownKey(kid))
+    }
+}
+
+/// The library checks the signature; claims are checked here, where the time is a parameter.
+fn signature_only() -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn from_secs(secs: u64) -> Millis {
+    Millis(secs.saturating_mul(1000))
+}

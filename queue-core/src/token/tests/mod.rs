@@ -1,0 +1,3 @@
+mod active;
+mod keys;
+mod place;
