@@ -4,6 +4,12 @@
 
 pub mod close;
 pub mod codes;
+pub mod estimate;
 pub mod ids;
+pub mod keys;
 pub mod limits;
+pub mod line;
+pub mod policy;
+pub mod positions;
 pub mod token;
+pub mod wire;

@@ -28,6 +28,8 @@ pub const JOIN_BATCH_MAX: usize = 256;
 pub const ADMIT_BATCH_MAX: usize = 256;
 /// Sessions expired, waiters removed or cleared, sessions released in one engine call, at most.
 pub const END_BATCH_MAX: usize = 256;
+/// Seconds for which a line remembers when its waiters joined, at most.
+pub const JOINED_ENTRIES_MAX: usize = 86_400;
 /// Bytes of a presence bitmap handled in one engine call, at most.
 pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
 /// A restored or rebuilt line continues this far above everything known.
