@@ -1,1 +1,4 @@
+//! The waiting-room server.
+#![forbid(unsafe_code)]
 
+pub mod engine;
