@@ -122,4 +122,12 @@ impl Engine for MemoryEngine {
     fn commands_total(&self) -> u64 {
         self.commands.load(Ordering::Relaxed)
     }
+
+    async fn incarnation(&self) -> Result<String, EngineError> {
+        Ok("memory".into())
+    }
+
+    fn gathers(&self) -> bool {
+        false
+    }
 }

@@ -99,4 +99,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Commands sent to the store so far.
     fn commands_total(&self) -> u64;
+
+    /// Names the store's data: drawn when the store is first used, another one after it lost everything. So an
+    /// event that is gone under the same name was removed, and one that is gone under another was lost.
+    async fn incarnation(&self) -> Result<String, EngineError>;
+
+    /// Whether many joins in one call are cheaper than one call each.
+    fn gathers(&self) -> bool;
 }
