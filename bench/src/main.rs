@@ -1,1 +1,82 @@
-fn main() {}
+//! `bench`: the demo, the crowd, and what measures the servers.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use bench::{crowd, demo, hello, idle, reads, wrk};
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+// The servers have it too, so a comparison with hello-world compares the servers alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The demo, a synthetic crowd, and what measures the servers.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Both servers, an event, a crowd, and the address of a page to join behind it.
+    Demo(demo::Options),
+    /// A crowd for servers that run already.
+    Crowd(crowd::Options),
+    /// A server with nothing to do, to compare with.
+    Hello(Hello),
+    /// Our servers under wrk beside hello-world: processor time per request.
+    Http(wrk::Options),
+    /// Server memory per idle WebSocket.
+    IdleSockets(idle::Options),
+    /// Position reads per event and tick, whatever the number of waiters.
+    Reads(reads::Options),
+}
+
+#[derive(clap::Args)]
+struct Hello {
+    #[arg(long, default_value = "127.0.0.1:3999")]
+    listen: SocketAddr,
+    /// Bytes of an answer to POST.
+    #[arg(long, default_value_t = 512)]
+    post_bytes: usize,
+    /// Bytes of an answer to anything else.
+    #[arg(long, default_value_t = 512)]
+    get_bytes: usize,
+    /// Worker threads.
+    #[arg(long, env = "TOKIO_WORKER_THREADS")]
+    threads: Option<usize>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all();
+    if let Command::Hello(Hello { threads: Some(threads), .. }) = &cli.command {
+        ensure!(*threads > 0, "--threads must be at least 1");
+        runtime.worker_threads(*threads);
+    }
+    runtime.build().context("starting the runtime")?.block_on(run(cli.command))
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(options) => demo::run(options).await,
+        Command::Crowd(options) => {
+            let stop = CancellationToken::new();
+            demo::stop_on_signal(stop.clone())?;
+            let clean = crowd::run(options, stop, None).await?;
+            ensure!(clean, "something went wrong, see above");
+            Ok(())
+        }
+        Command::Hello(Hello { listen, post_bytes, get_bytes, .. }) => {
+            hello::serve(listen, hello::Sizes { post_bytes, get_bytes }).await
+        }
+        Command::Http(options) => wrk::run(options).await,
+        Command::IdleSockets(options) => idle::run(options).await,
+        Command::Reads(options) => reads::run(options).await,
+    }
+}

@@ -1,0 +1,133 @@
+//! Server memory per idle WebSocket: what the queue server's resident memory grows by, over the number of waiters.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt as _, stream};
+use queue_core::ids::EventId;
+use serde_json::json;
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::{
+    api::{self, Operator},
+    process::{free_port, raise_file_limit},
+    random,
+    servers::{Server, Setup},
+    socket::{Incoming, Socket},
+};
+
+const EVENT: &str = "idle";
+/// Sockets opened before the first measurement, so that what is allocated once is not counted per socket.
+const WARM_UP: usize = 200;
+/// Handshakes under way at a time.
+const CONNECTING_MAX: usize = 64;
+/// The floor that the project has set itself.
+const FLOOR_BYTES: u64 = 8 * 1024;
+
+/// How many, and how long they idle.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// How many sockets.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    count: u64,
+    /// How long they have idled when memory is read: longer than a ping and an idle push.
+    #[arg(long, default_value_t = 35)]
+    settle_seconds: u64,
+}
+
+/// Sockets that are held open and read.
+#[derive(Default)]
+pub struct Waiters {
+    tasks: JoinSet<()>,
+    /// How many are open.
+    pub count: usize,
+}
+
+impl Waiters {
+    /// Opens sockets until there are `count`, each of which has joined and been told its position.
+    pub async fn grow_to(&mut self, count: usize, url: &str, event: &EventId) -> Result<()> {
+        let missing = count.saturating_sub(self.count);
+        let mut joined = stream::iter(0..missing).map(|_| join(url, event)).buffer_unordered(CONNECTING_MAX);
+        while let Some(socket) = joined.next().await {
+            let mut socket = socket?;
+            self.count += 1;
+            self.tasks.spawn(async move { while let Ok(Incoming::Message(_)) = socket.next().await {} });
+        }
+        Ok(())
+    }
+
+    /// How many sockets have been closed by the server.
+    pub fn lost(&mut self) -> usize {
+        while self.tasks.try_join_next().is_some() {}
+        self.count - self.tasks.len()
+    }
+}
+
+async fn join(url: &str, event: &EventId) -> Result<Socket> {
+    let mut socket = Socket::connect(url).await?;
+    socket.join(event, None).await?;
+    match socket.next().await? {
+        Incoming::Message(_) => Ok(socket),
+        Incoming::Closed(code) => anyhow::bail!("a socket was closed at its join ({code:?})"),
+    }
+}
+
+/// A queue server with one paused event, on any store.
+pub async fn paused_queue(store: &str, folder: &std::path::Path, threads: Option<usize>) -> Result<Server> {
+    let token = random::secret()?;
+    let setup = Setup {
+        name: "queue-server",
+        listen: free_port()?,
+        ops: free_port()?,
+        store,
+        state_dir: folder,
+        operator_token: &token,
+        flags: vec![],
+        threads,
+    };
+    let server = setup.start("queue-server", folder).await?;
+    let operator = Operator::new(api::client()?, &server.ops_url, &token);
+    operator.put_queue(EVENT, &json!({"capacity": 1})).await.context("creating the event")?;
+    operator.order("pause", EVENT).await.context("pausing the event")?;
+    Ok(server)
+}
+
+/// The event of [`paused_queue`].
+pub fn paused_event() -> Result<EventId> {
+    EventId::new(EVENT).context("the event id")
+}
+
+/// Opens the sockets, lets them idle, and prints the memory per socket.
+pub async fn run(options: Options) -> Result<()> {
+    let files = raise_file_limit();
+    ensure!(files > options.count + 100, "{} sockets need more than {files} file descriptors", options.count);
+    let folder = tempfile::tempdir()?;
+    let server = paused_queue("memory", folder.path(), None).await?;
+    let event = paused_event()?;
+    let mut waiters = Waiters::default();
+    waiters.grow_to(WARM_UP, &server.url, &event).await?;
+    sleep(Duration::from_secs(2)).await;
+    let before = server.child.resident_bytes()?;
+    let count = usize::try_from(options.count)?;
+    waiters.grow_to(WARM_UP + count, &server.url, &event).await?;
+    sleep(Duration::from_secs(2)).await;
+    let joined = server.child.resident_bytes()?;
+    sleep(Duration::from_secs(options.settle_seconds)).await;
+    let after = server.child.resident_bytes()?;
+    let lost = waiters.lost();
+    let per_socket = |bytes: u64| bytes.saturating_sub(before) / options.count;
+    println!("sockets {count} (after {WARM_UP} to warm up), lost {lost}");
+    println!(
+        "resident: {} KiB before, {} KiB when all had joined, {} KiB after {} s idle",
+        before / 1024,
+        joined / 1024,
+        after / 1024,
+        options.settle_seconds
+    );
+    println!("per idle socket: {} B (floor {FLOOR_BYTES} B)", per_socket(after));
+    println!("| idle socket | {count} sockets, memory engine | {} B | ≤ {FLOOR_BYTES} B |", per_socket(after));
+    server.child.stop().await;
+    ensure!(lost == 0, "sockets were lost");
+    ensure!(per_socket(after) <= FLOOR_BYTES, "more than the floor");
+    Ok(())
+}

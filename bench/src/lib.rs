@@ -1,0 +1,18 @@
+//! What shows that Usher does what it says: the demo with its synthetic crowd, load beside a hello-world server,
+//! and the figures of `RESULTS.md`.
+//!
+//! Everything in here is a client of the public interfaces; it starts servers as processes of their own, on loopback
+//! and free ports, and ends by id what it has started. Every run is bounded in time and number.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod crowd;
+pub mod demo;
+pub mod hello;
+pub mod idle;
+pub mod process;
+pub mod random;
+pub mod reads;
+pub mod servers;
+pub mod socket;
+pub mod wrk;

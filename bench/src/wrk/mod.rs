@@ -1,0 +1,181 @@
+//! Our servers under wrk beside hello-world: processor time per request, ours and Redis's, in alternating rounds.
+//!
+//! Processor time is read from `/proc` around each round, so that a busy machine changes the requests per second but
+//! hardly the figure that counts. Both servers run on one worker thread; wrk has one of its own.
+
+mod load;
+mod scene;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use self::{
+    load::{Load, Script},
+    scene::Scene,
+};
+use crate::process::find_program;
+
+/// What to compare, and how long.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Rounds per row; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: u32,
+    /// Seconds per round and server.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=30))]
+    seconds: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
+    /// Only these rows.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Row>,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Row {
+    JoinRedis,
+    JoinMemory,
+    Status,
+    Verify,
+    Hold,
+}
+
+impl Row {
+    const ALL: [Self; 5] = [Self::JoinRedis, Self::JoinMemory, Self::Status, Self::Verify, Self::Hold];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::JoinRedis => "join, Redis",
+            Self::JoinMemory => "join, memory",
+            Self::Status => "status, Redis",
+            Self::Verify => "verify, Redis",
+            Self::Hold => "hold of one seat, Redis",
+        }
+    }
+
+    const fn on_redis(self) -> bool {
+        !matches!(self, Self::JoinMemory)
+    }
+
+    const fn script(self) -> Script {
+        match self {
+            Self::JoinRedis | Self::JoinMemory => Script::JOIN,
+            Self::Status => Script::STATUS,
+            Self::Verify => Script::VERIFY,
+            Self::Hold => Script::HOLD,
+        }
+    }
+
+    /// What our processor time per request may be, in hello-worlds.
+    const fn floor(self) -> Option<f64> {
+        match self {
+            Self::JoinRedis => Some(2.5),
+            _ => None,
+        }
+    }
+}
+
+/// One server's round.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    requests: u64,
+    per_second: f64,
+    refused: u64,
+    server: Duration,
+    redis: Duration,
+}
+
+impl Round {
+    fn server_us(&self) -> f64 {
+        micros(self.server, self.requests)
+    }
+
+    fn redis_us(&self) -> f64 {
+        micros(self.redis, self.requests)
+    }
+}
+
+fn micros(time: Duration, requests: u64) -> f64 {
+    time.as_secs_f64() * 1e6 / requests.max(1) as f64
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Runs the comparison and prints a table.
+pub async fn run(options: Options) -> Result<()> {
+    let wrk = find_program("wrk").context("wrk is not installed")?;
+    let folder = tempfile::tempdir()?;
+    let load = Load::new(wrk, folder.path(), options.connections, options.seconds);
+    let rows = if options.only.is_empty() { Row::ALL.to_vec() } else { options.only.clone() };
+    let mut lines = Vec::new();
+    for row in rows {
+        eprintln!("{} …", row.name());
+        let line = compare(row, &options, &load, folder.path()).await.with_context(|| row.name())?;
+        eprintln!("{line}");
+        lines.push(line);
+    }
+    println!(
+        "wrk -t1 -c{} -d{}s, {} rounds, medians; µs are processor time per request\n",
+        options.connections, options.seconds, options.rounds
+    );
+    println!(
+        "| request | server µs | Redis µs | hello µs | server / hello | requests/s | hello requests/s | refused |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for line in lines {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+async fn compare(row: Row, options: &Options, load: &Load, folder: &std::path::Path) -> Result<String> {
+    let mut scene = Scene::set(row, folder).await?;
+    let (mut ours, mut hellos) = (Vec::new(), Vec::new());
+    for round in 0..options.rounds {
+        let args = scene.prepare(round).await?;
+        if round % 2 == 0 {
+            ours.push(scene.round(load, row.script(), &args).await?);
+            hellos.push(scene.hello_round(load, row.script(), &args).await?);
+        } else {
+            hellos.push(scene.hello_round(load, row.script(), &args).await?);
+            ours.push(scene.round(load, row.script(), &args).await?);
+        }
+    }
+    scene.end().await;
+    let refused: u64 = ours.iter().map(|round| round.refused).sum();
+    let requests: u64 = ours.iter().map(|round| round.requests).sum();
+    ensure!(refused * 2 < requests, "most requests were refused ({refused} of {requests}): nothing was measured");
+    let server = median(ours.iter().map(Round::server_us));
+    let hello = median(hellos.iter().map(Round::server_us));
+    let redis = if row.on_redis() { format!("{:.1}", median(ours.iter().map(Round::redis_us))) } else { "–".into() };
+    let verdict = match row.floor() {
+        Some(floor) if server / hello <= floor => format!(" (floor {floor}: kept)"),
+        Some(floor) => format!(" (floor {floor}: **MISSED**)"),
+        None => String::new(),
+    };
+    Ok(format!(
+        "| {} | {server:.1} | {redis} | {hello:.1} | {:.2}{verdict} | {:.0} | {:.0} | {refused} |",
+        row.name(),
+        server / hello,
+        median(ours.iter().map(|round| round.per_second)),
+        median(hellos.iter().map(|round| round.per_second)),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert!(median(std::iter::empty()).is_nan());
+    }
+}
