@@ -1,0 +1,137 @@
+//! One connection: opened once, watched, never repaired. What is lost is replaced by a new one,
+//! so that everybody can tell by the epoch that something was lost.
+
+use std::time::Duration;
+
+use fred::{
+    clients::Client,
+    interfaces::ClientLike as _,
+    types::{
+        ClusterHash, ConnectHandle, CustomCommand, RespVersion,
+        config::{ConnectionConfig, PerformanceConfig, TcpConfig, UnresponsiveConfig},
+    },
+};
+
+use super::{Options, ServerIdentity, StoreUrl, Value};
+
+/// A connection is asked for a sign of life this often.
+const PING_EVERY: Duration = Duration::from_millis(500);
+/// So many unanswered pings in a row mean that the connection is lost.
+const PINGS_MISSED_MAX: u32 = 3;
+
+/// A connection and the task that drives it; the task ends with it.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    task: Task,
+}
+
+struct Task(ConnectHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Connection {
+    /// Opens a connection that can be written to, or says why not.
+    pub(super) async fn open(url: &StoreUrl, options: &Options, version: RespVersion) -> Result<Self, String> {
+        let mut config = url.config();
+        config.version = version;
+        // Without a reconnection policy the task ends with its connection.
+        let client = Client::new(config, Some(performance(options)), Some(connection(options)), None);
+        let waiting = client.clone();
+        let connected = waiting.wait_for_connect();
+        tokio::pin!(connected);
+        // Polled once before the task starts, so that its result cannot be missed.
+        tokio::select! {
+            biased;
+            _ = &mut connected => {}
+            () = std::future::ready(()) => {}
+        }
+        let task = Task(client.connect());
+        match tokio::time::timeout(options.connect_timeout * 2, connected).await {
+            Ok(Ok(())) => Ok(Self { client, task }),
+            Ok(Err(error)) => Err(format!("{}: {}", error.kind().to_str(), error.details())),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    /// Asks who answers. A replica is refused: it cannot be written to.
+    pub(super) async fn identify(&self, clustered: bool) -> Result<ServerIdentity, String> {
+        if clustered {
+            return Ok(ServerIdentity::default());
+        }
+        let server = self.info("server").await?;
+        let replication = self.info("replication").await?;
+        if field(&replication, "role") == "slave" {
+            return Err("the server is a read-only replica".to_owned());
+        }
+        Ok(ServerIdentity {
+            run_id: field(&server, "run_id").to_owned(),
+            replication_id: field(&replication, "master_replid").to_owned(),
+        })
+    }
+
+    async fn info(&self, section: &'static str) -> Result<String, String> {
+        let value = self.ask("INFO", Some(section)).await?;
+        value.into_text("INFO").map_err(|error| error.to_string())
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn ping(&self) -> Result<(), String> {
+        self.ask("PING", None).await.map(drop)
+    }
+
+    async fn ask(&self, name: &'static str, arg: Option<&'static str>) -> Result<Value, String> {
+        let command = CustomCommand::new_static(name, ClusterHash::Random, false);
+        let frame = self.client.custom_raw(command, arg.into_iter().collect()).await;
+        Value::from_frame(frame.map_err(|error| error.details().to_owned())?)
+    }
+
+    /// Returns when the connection is lost, with the reason. Cancel-safe.
+    pub(super) async fn lost(&mut self) -> String {
+        let mut missed = 0;
+        loop {
+            tokio::select! {
+                end = &mut self.task.0 => return match end {
+                    Ok(Err(error)) => error.details().to_owned(),
+                    _ => "the connection was closed".to_owned(),
+                },
+                () = tokio::time::sleep(PING_EVERY) => {}
+            }
+            match self.ping().await {
+                Ok(()) => missed = 0,
+                Err(_) if missed + 1 < PINGS_MISSED_MAX => missed += 1,
+                Err(reason) => return reason,
+            }
+        }
+    }
+}
+
+fn performance(options: &Options) -> PerformanceConfig {
+    PerformanceConfig {
+        default_command_timeout: options.command_timeout,
+        broadcast_channel_capacity: options.subscription_buffer.max(1),
+        ..PerformanceConfig::default()
+    }
+}
+
+/// The client's own queue stays unbounded: a full one makes it end its task, and
+/// [`Options::in_flight_max`] bounds what can be in it.
+fn connection(options: &Options) -> ConnectionConfig {
+    ConnectionConfig {
+        connection_timeout: options.connect_timeout,
+        internal_command_timeout: options.connect_timeout,
+        max_command_attempts: 1,
+        unresponsive: UnresponsiveConfig { max_timeout: Some(options.command_timeout * 4), interval: PING_EVERY },
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    }
+}
+
+/// A line of `INFO`.
+fn field<'a>(info: &'a str, name: &str) -> &'a str {
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().trim()
+}
