@@ -5,6 +5,11 @@ import { number, t } from './i18n.js';
 
 const PITCH_MIN = 12;
 const PITCH_MAX = 48;
+const PITCH_FIT = 30;           // Seats are not drawn larger than this unasked,
+const PITCH_POINTER = 17;       // nor smaller than this where there is a pointer,
+const PITCH_FINGER = 25;        // or than this on a phone, which scrolls sideways instead.
+const WIDE_PX = 640;
+const BLOCK_GAP_PX = 24;
 const ZOOM_STEP = 1.25;
 const ROW_NAME_PX = 30;         // Row name and padding beside the seats of a row.
 const EAGER_SEATS = 4_000;      // Larger halls build a section when it comes near the view.
@@ -228,9 +233,11 @@ export class SeatMap {
     const style = getComputedStyle(this.root.parentElement);
     const width = this.root.parentElement.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const cols = Math.max(1, ...this.blocks.map((block) => block.cols));
-    const pitch = width >= 640 && this.blocks.length > 1 ? ((width - 24) / 2 - ROW_NAME_PX) / cols : (width - ROW_NAME_PX) / cols;
-    const least = width >= 640 ? 17 : 25;
-    this.size(Math.min(30, Math.max(least, Math.floor(pitch))));
+    const beside = ((width - BLOCK_GAP_PX) / 2 - ROW_NAME_PX) / cols;
+    const alone = (width - ROW_NAME_PX) / cols;
+    const wide = width >= WIDE_PX;
+    const pitch = wide && this.blocks.length > 1 && beside >= PITCH_POINTER ? beside : alone;
+    this.size(Math.floor(Math.min(PITCH_FIT, Math.max(wide ? PITCH_POINTER : PITCH_FINGER, pitch))));
   }
 
   size(pitch) {
