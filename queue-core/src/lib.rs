@@ -11,5 +11,7 @@ pub mod limits;
 pub mod line;
 pub mod policy;
 pub mod positions;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod token;
 pub mod wire;

@@ -1,0 +1,219 @@
+//! One connection: what it is doing, since when, and when it has done nothing for too long.
+//!
+//! hyper's own head time-out arms a timer per request and knows one duration for the first head and
+//! for idling. Here each connection has one lazy timer: a request only writes down what happens, and
+//! the timer, when it fires, looks whether the connection is really overdue.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::body::Body;
+use super::pipeline::{App, Service, answer};
+
+/// A request's head is at most so large.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// A request's head has at most so many fields.
+pub const HEADERS_MAX: usize = 64;
+
+/// How long a connection may take for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From opening to the end of the first request's head.
+    pub head: Duration,
+    /// From the end of an answer to the end of the next request's head.
+    pub idle: Duration,
+    /// For a request's body.
+    pub body: Duration,
+    /// For the peer to take a chunk of a streamed answer.
+    pub stall: Duration,
+    /// For the rest of a head once the server drains.
+    pub drain_head: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(10),
+            stall: Duration::from_secs(60),
+            drain_head: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What a connection is doing.
+const OPENING: u8 = 0;
+const HANDLING: u8 = 1;
+const SENDING: u8 = 2;
+const IDLE: u8 = 3;
+
+/// What is known of a connection; it counts as open for as long as this lives.
+pub(super) struct Connection {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    opened: Instant,
+    state: AtomicU8,
+    /// When it entered the state, in milliseconds after it was opened.
+    since_ms: AtomicU64,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            peer,
+            local,
+            opened: Instant::now(),
+            state: AtomicU8::new(OPENING),
+            since_ms: AtomicU64::new(0),
+            _permit: permit,
+        }
+    }
+
+    // One task drives a connection and everything of it: the orderings need not order anything.
+    fn enter(&self, state: u8, now: Instant) {
+        let since = now.saturating_duration_since(self.opened).as_millis();
+        self.since_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.state.store(state, Ordering::Relaxed);
+    }
+
+    /// A whole head is here.
+    pub(super) fn begin(&self, now: Instant) {
+        self.enter(HANDLING, now);
+    }
+
+    /// When the connection is overdue as things stand; `None` while it is our turn.
+    fn overdue_at(&self, timeouts: &Timeouts) -> Option<Instant> {
+        let since = self.opened + Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
+        match self.state.load(Ordering::Relaxed) {
+            OPENING => Some(since + timeouts.head),
+            SENDING => Some(since + timeouts.stall),
+            IDLE => Some(since + timeouts.idle),
+            _ => None,
+        }
+    }
+}
+
+/// Lives as long as an answer is being made and sent.
+pub(super) struct AnswerGuard(pub(super) Arc<Connection>);
+
+impl AnswerGuard {
+    /// A streamed answer was asked for its next chunk; whether it had one. Until it is asked again,
+    /// the peer has to read.
+    pub(super) fn chunk(&self, given: bool) {
+        self.0.enter(if given { SENDING } else { HANDLING }, Instant::now());
+    }
+}
+
+impl Drop for AnswerGuard {
+    fn drop(&mut self) {
+        self.0.enter(IDLE, Instant::now());
+    }
+}
+
+/// Keeps an upgraded connection counted among the listener's connections.
+pub struct ConnectionGuard(#[allow(dead_code)] Arc<Connection>);
+
+/// A connection on its way from HTTP to something else.
+pub struct Upgrade {
+    on: OnUpgrade,
+    guard: ConnectionGuard,
+}
+
+/// A connection that speaks no HTTP any more.
+pub struct UpgradedSocket {
+    /// The connection.
+    pub tcp: TcpStream,
+    /// What the peer sent already behind the request's head.
+    pub leading: Bytes,
+    /// Keep it as long as the connection.
+    pub guard: ConnectionGuard,
+}
+
+impl Upgrade {
+    pub(super) fn new(request: &mut http::Request<Incoming>, connection: Arc<Connection>) -> Self {
+        Self { on: hyper::upgrade::on(request), guard: ConnectionGuard(connection) }
+    }
+
+    /// Waits until the 101 was sent. Spawn it: it ends only after the handler has answered.
+    pub async fn complete(self) -> Result<UpgradedSocket, hyper::Error> {
+        let upgraded = self.on.await?;
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the listener gives hyper nothing else");
+        Ok(UpgradedSocket { tcp: parts.io.into_inner(), leading: parts.read_buf, guard: self.guard })
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<A: App>(
+    service: Arc<Service<A>>,
+    stream: TcpStream,
+    connection: Arc<Connection>,
+    draining: CancellationToken,
+    killed: CancellationToken,
+) {
+    let timeouts = service.options.timeouts;
+    let handler = {
+        let (service, connection) = (service.clone(), connection.clone());
+        hyper::service::service_fn(move |request| answer(service.clone(), connection.clone(), request))
+    };
+    let http = service.http1.serve_connection(TokioIo::new(stream), handler).with_upgrades();
+    tokio::pin!(http);
+    let timer = sleep_until(connection.opened + timeouts.head);
+    tokio::pin!(timer);
+    let mut drains = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = http.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %connection.peer, %error, "connection ended");
+                }
+                return;
+            }
+            () = timer.as_mut() => {
+                let now = Instant::now();
+                match connection.overdue_at(&timeouts) {
+                    Some(at) if at <= now || drains => return,
+                    Some(at) => timer.as_mut().reset(at),
+                    // Whenever the answer ends, it is not overdue before this.
+                    None => timer.as_mut().reset(now + timeouts.idle.min(timeouts.stall)),
+                }
+            }
+            () = draining.cancelled(), if !drains => {
+                drains = true;
+                http.as_mut().graceful_shutdown();
+                timer.as_mut().reset(Instant::now() + timeouts.drain_head);
+            }
+            () = killed.cancelled() => return,
+        }
+    }
+}
+
+/// How hyper is set up for all connections of a listener.
+pub(super) fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // The time-outs are ours (see above); so is the count of fields, since hyper would put each
+    // request's fields on the heap to count to anything but 100.
+    builder.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX).max_buf_size(MAX_BUFFER_BYTES);
+    builder
+}
+
+/// What hyper reads ahead of a slow handler, or keeps for a slow reader, at most.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+const _: () = assert!(MAX_BUFFER_BYTES > HEAD_BYTES_MAX);
+
+/// The type of answers as hyper sees it.
+pub(super) type HyperResponse = http::Response<Body>;

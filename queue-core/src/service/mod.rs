@@ -1,0 +1,16 @@
+//! The plumbing both servers share: settings, HTTP, the operations listener, logs, metrics, the
+//! life of the process. Everything here does I/O; nothing here knows what a queue or a ticket is.
+
+pub mod config;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod ops;
+pub mod redis;
+pub mod run;
+pub mod secret;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod trace;
+// The Redis client (`redis`) and the keys that are made in the state folder (`keyfiles`) stand
+// beside these.

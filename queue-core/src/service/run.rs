@@ -1,0 +1,227 @@
+//! The life of a process: settings, logs, runtime, signals, drain, exit code.
+//!
+//! Order of the end: readiness fails and [`Lifecycle::draining`] fires; the public listener lets go
+//! of its address, its requests finish and its sockets ([`Lifecycle::sockets`]) close;
+//! [`Lifecycle::stopping`] fires and the background tasks end, which requests needed until then; the
+//! operations listener, which could be asked all the while, goes last. All within the drain's time:
+//! what is left then is cut off, and the exit is still 0.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{Command, Env, Problems, Program, Raw, SharedConfig, load};
+use super::http::{self, App, Bound, HttpOptions};
+use super::ops::{DRAINING, Readiness};
+use super::{log, metrics};
+
+/// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+/// Exit code for everything else that keeps a server from running.
+pub const EXIT_FAILURE: u8 = 1;
+/// The part of the drain's time that is kept for the exit itself.
+const EXIT_RESERVE_MAX: Duration = Duration::from_secs(1);
+
+/// What a running server has of its process. Clones share it.
+#[derive(Clone)]
+pub struct Lifecycle {
+    /// What is in the way of readiness.
+    pub readiness: Readiness,
+    /// Renders the process's metrics.
+    pub metrics: metrics::MetricsHandle,
+    /// Fires when the server is told to end: sockets and streams end then.
+    pub draining: CancellationToken,
+    /// Fires when the last request was answered and the last socket closed: background tasks end then.
+    pub stopping: CancellationToken,
+    /// Sockets, which HTTP does not know any more.
+    pub sockets: TaskTracker,
+    /// Background tasks; [`Lifecycle::spawn`] puts them here.
+    pub tasks: TaskTracker,
+    killed: CancellationToken,
+    failed: Arc<AtomicBool>,
+    drain: Duration,
+}
+
+impl Lifecycle {
+    /// For a server that has so long to drain.
+    pub fn new(drain: Duration) -> Self {
+        Self {
+            readiness: Readiness::new(),
+            metrics: metrics::install(),
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            sockets: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            killed: CancellationToken::new(),
+            failed: Arc::new(AtomicBool::new(false)),
+            drain,
+        }
+    }
+
+    /// Starts to end, as a signal would.
+    pub fn shut_down(&self) {
+        self.readiness.fail(DRAINING);
+        self.draining.cancel();
+    }
+
+    /// Runs a background task that has to live until [`Lifecycle::stopping`] fires. When it ends or
+    /// panics before, the server cannot do its work any more: it drains, and the exit code is 1.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let this = self.clone();
+        let running = tokio::spawn(task);
+        self.tasks.spawn(async move {
+            let ended = running.await;
+            if !this.stopping.is_cancelled() {
+                let error = ended.err().map(|e| e.to_string()).unwrap_or_else(|| "it returned".to_owned());
+                tracing::error!(task = name, error, "a background task ended before its time");
+                this.failed.store(true, Ordering::Relaxed);
+                this.shut_down();
+            }
+        });
+    }
+
+    /// Serves both listeners until the process is told to end, then drains. Returns when all is done.
+    pub async fn serve<P: App, O: App>(
+        &self,
+        (public, app, options): (Bound, Arc<P>, HttpOptions),
+        (ops, ops_app, ops_options): (Bound, Arc<O>, HttpOptions),
+    ) {
+        let ops_draining = CancellationToken::new();
+        let killed = self.killed.clone();
+        let ops = tokio::spawn(ops.serve(ops_app, ops_options, ops_draining.clone(), killed.clone()));
+        let public = tokio::spawn(public.serve(app, options, self.draining.clone(), killed.clone()));
+        self.draining.cancelled().await;
+        // The task that cancelled it may not have come so far yet.
+        self.readiness.fail(DRAINING);
+        let reserve = EXIT_RESERVE_MAX.min(self.drain / 4);
+        let deadline = Instant::now() + (self.drain - reserve);
+        tracing::info!(seconds = self.drain.as_secs(), "draining");
+        let drained = tokio::time::timeout_at(deadline, async {
+            let _ = public.await;
+            self.sockets.close();
+            self.sockets.wait().await;
+            self.stopping.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!(sockets = self.sockets.len(), "the drain took too long: what is left is cut off");
+        }
+        self.stopping.cancel();
+        ops_draining.cancel();
+        let _ = tokio::time::timeout(reserve / 2, ops).await;
+        self.killed.cancel();
+        tracing::info!("ended");
+    }
+
+    /// Whether a background task has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    fn listen_to_signals(&self) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let this = self.clone();
+        tokio::spawn(async move {
+            let mut wait =
+                async || tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
+            let name = wait().await;
+            tracing::info!(signal = name, "told to end");
+            this.shut_down();
+            // Who asks twice does not want to wait.
+            let name = wait().await;
+            tracing::warn!(signal = name, "told again: ending at once");
+            std::process::exit(EXIT_FAILURE.into());
+        });
+        Ok(())
+    }
+}
+
+/// Takes an address, or says which could not be taken and why.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<Bound> {
+    http::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// The whole of a server's `main`: reads and checks the settings, starts logs and runtime, runs.
+///
+/// `configure` reads the program's settings from `Raw`, which collects what is wrong; `shared` finds
+/// the shared ones in the result; `run` binds, starts and calls [`Lifecycle::serve`]. An error of
+/// `run` is a failed start: it is printed with its causes, and the exit code is 1.
+pub fn main<C, F>(
+    program: &Program,
+    configure: impl FnOnce(&mut Raw, Env<'_>) -> C,
+    shared: impl Fn(&C) -> &SharedConfig,
+    run: impl FnOnce(C, Lifecycle) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let env = |name: &str| std::env::var(name).ok();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    let (mut raw, check_only) = match load(program, args, &env, names) {
+        Command::Print(text) => {
+            println!("{}", text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Command::CheckConfig(raw) => (raw, true),
+        Command::Run(raw) => (raw, false),
+    };
+    let config = configure(&mut raw, &env);
+    if let Err(problems) = raw.finish() {
+        return refuse(program, &problems);
+    }
+    if check_only {
+        raw.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+        println!("configuration ok");
+        return ExitCode::SUCCESS;
+    }
+    let settings = shared(&config);
+    log::init(settings.log_format, &settings.log_filter);
+    raw.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let (drain, threads) = (settings.drain, settings.worker_threads);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(program, &format!("cannot start the runtime: {error}")),
+    };
+    let ended = runtime.block_on(async {
+        let life = Lifecycle::new(drain);
+        life.listen_to_signals()?;
+        tokio::spawn(life.metrics.clone().upkeep());
+        let failed = life.clone();
+        // On a worker: the thread of block_on is no worker, and each wake-up of it would cross over.
+        run(config, life).await.map(|()| failed.has_failed())
+    });
+    runtime.shutdown_timeout(EXIT_RESERVE_MAX / 4);
+    match ended {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::from(EXIT_FAILURE),
+        Err(error) => fail(program, &format!("{error:#}")),
+    }
+}
+
+fn refuse(program: &Program, problems: &Problems) -> ExitCode {
+    eprintln!("{}: {problems}", program.name);
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn fail(program: &Program, what: &(impl Display + ?Sized)) -> ExitCode {
+    eprintln!("{}: {what}", program.name);
+    ExitCode::from(EXIT_FAILURE)
+}
