@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod http;
+pub mod keyfiles;
 pub mod log;
 pub mod metrics;
 pub mod ops;
@@ -12,5 +13,3 @@ pub mod secret;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;
-// The Redis client (`redis`) and the keys that are made in the state folder (`keyfiles`) stand
-// beside these.
