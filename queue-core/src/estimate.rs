@@ -63,8 +63,14 @@ impl RateMeter {
         let wait = |rate_count: f64| position as f64 * ms / rate_count / 1000.0;
         // Below four admissions the slow end is not known: say four times the plain estimate.
         let slow = (count - spread).max(count / 4.0);
-        Some(Eta { low_seconds: wait(count + spread).floor() as u64, high_seconds: wait(slow).ceil() as u64 })
+        Some(Eta { low_seconds: coarse(wait(count + spread)), high_seconds: coarse(wait(slow)).max(1) })
     }
+}
+
+/// Two leading digits: more would be false precision, and would change with each look.
+fn coarse(seconds: f64) -> u64 {
+    let step = 10f64.powf(seconds.max(1.0).log10().floor() - 1.0).max(1.0);
+    ((seconds / step).round() * step) as u64
 }
 
 #[cfg(test)]

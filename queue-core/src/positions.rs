@@ -40,6 +40,11 @@ impl PositionIndex {
         Self { first: first_byte * 8, words, before, total: u64::from(total) }
     }
 
+    /// The byte of the presence bitmap at which the stretch starts.
+    pub const fn first_byte(&self) -> u64 {
+        self.first / 8
+    }
+
     /// How many wait.
     pub const fn waiting(&self) -> u64 {
         self.total

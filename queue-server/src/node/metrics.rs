@@ -1,0 +1,139 @@
+//! What a node counts. Handles are made once, so that counting costs no look-up.
+
+use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
+use queue_core::{
+    ids::Millis,
+    line::{Admission, Place},
+    wire::EndReason,
+};
+
+use crate::engine::{Engine, Health};
+
+/// Metrics of the whole node.
+pub struct NodeMetrics {
+    sockets: Gauge,
+    push_lag: Histogram,
+    store_commands: Counter,
+    store_up: Gauge,
+    joins_refused: Counter,
+    join_batch: Histogram,
+    malformed: Counter,
+}
+
+impl NodeMetrics {
+    pub fn new() -> Self {
+        describe();
+        Self {
+            sockets: gauge!("usher_queue_sockets"),
+            push_lag: histogram!("usher_queue_push_lag_seconds"),
+            store_commands: counter!("usher_queue_store_commands_total"),
+            store_up: gauge!("usher_queue_store_up"),
+            joins_refused: counter!("usher_queue_joins_refused_total"),
+            join_batch: histogram!("usher_queue_join_batch_size"),
+            malformed: counter!("usher_queue_malformed_messages_total"),
+        }
+    }
+
+    pub fn sockets(&self, count: usize) {
+        self.sockets.set(count as f64);
+    }
+    pub fn push_lag(&self, ms: u64) {
+        self.push_lag.record(ms as f64 / 1000.0);
+    }
+    pub fn join_refused(&self) {
+        self.joins_refused.increment(1);
+    }
+    pub fn join_batch(&self, size: usize) {
+        self.join_batch.record(size as f64);
+    }
+    pub fn malformed(&self) {
+        self.malformed.increment(1);
+    }
+    pub fn store(&self, engine: &dyn Engine) {
+        self.store_commands.absolute(engine.commands_total());
+        self.store_up.set(f64::from(u8::from(*engine.health().borrow() == Health::Up)));
+    }
+}
+
+/// Metrics of one event on this node.
+pub struct LineMetrics {
+    event: SharedString,
+    waiting: Gauge,
+    active: Gauge,
+    capacity: Gauge,
+    joins: Counter,
+    admissions: Counter,
+    wait: Histogram,
+}
+
+impl LineMetrics {
+    pub fn new(event: SharedString) -> Self {
+        Self {
+            waiting: gauge!("usher_queue_waiting", "event" => event.clone()),
+            active: gauge!("usher_queue_active", "event" => event.clone()),
+            capacity: gauge!("usher_queue_capacity", "event" => event.clone()),
+            joins: counter!("usher_queue_joins_total", "event" => event.clone()),
+            admissions: counter!("usher_queue_admissions_total", "event" => event.clone()),
+            wait: histogram!("usher_queue_wait_duration_seconds"),
+            event,
+        }
+    }
+
+    pub fn line(&self, waiting: u64, active: u64) {
+        self.waiting.set(waiting as f64);
+        self.active.set(active as f64);
+    }
+
+    pub fn capacity(&self, capacity: u32) {
+        self.capacity.set(f64::from(capacity));
+    }
+
+    /// Counts what is new in a batch of joins.
+    pub fn joined(&self, places: &[Place]) {
+        let fresh =
+            |place: &&Place| matches!(place, Place::Waiting { fresh: true, .. } | Place::Active { fresh: true, .. });
+        self.joins.increment(places.iter().filter(fresh).count() as u64);
+        for _ in places.iter().filter(|place| matches!(place, Place::Active { fresh: true, .. })) {
+            self.admissions.increment(1);
+            self.wait.record(0.0);
+        }
+    }
+
+    pub fn admitted(&self, now: Millis, sessions: &[Admission]) {
+        self.admissions.increment(sessions.len() as u64);
+        for joined in sessions.iter().filter_map(|session| session.joined) {
+            self.wait.record(now.since(joined) as f64 / 1000.0);
+        }
+    }
+
+    pub fn released(&self, reason: EndReason, count: u64) {
+        counter!("usher_queue_releases_total", "event" => self.event.clone(), "reason" => reason.as_str())
+            .increment(count);
+    }
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("usher_queue_waiting", "People waiting, by event.");
+    describe_gauge!("usher_queue_active", "Sessions, by event.");
+    describe_gauge!("usher_queue_capacity", "Sessions allowed at a time, by event.");
+    describe_counter!("usher_queue_joins_total", "Places given out by this node, by event.");
+    describe_counter!("usher_queue_admissions_total", "Sessions begun by this node, by event.");
+    describe_counter!("usher_queue_releases_total", "Places and sessions ended by this node, by event and reason.");
+    describe_histogram!(
+        "usher_queue_wait_duration_seconds",
+        Unit::Seconds,
+        "Time from joining to admission, of those this node admitted."
+    );
+    describe_gauge!("usher_queue_sockets", "Open WebSockets on this node.");
+    describe_histogram!(
+        "usher_queue_push_lag_seconds",
+        Unit::Seconds,
+        "Time from reading the line to handing a position to its socket."
+    );
+    describe_counter!("usher_queue_store_commands_total", "Commands this node sent to the store.");
+    describe_gauge!("usher_queue_store_up", "1 while the store can be asked, else 0.");
+    describe_counter!("usher_queue_joins_refused_total", "Joins refused because too many waited for the store.");
+    describe_histogram!("usher_queue_join_batch_size", "Joins that went to the store in one call.");
+    describe_counter!("usher_queue_malformed_messages_total", "Messages from other servers that could not be read.");
+}

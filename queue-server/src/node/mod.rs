@@ -1,0 +1,220 @@
+//! One node of the waiting room: what it knows of each event's line, and everything it does about it.
+//!
+//! The store is the truth; a node keeps the latest snapshot of each line, its own sockets, and whom it heard
+//! from. Nodes are alike: any of them may admit, expire or sweep at any moment, and two at once change nothing.
+
+mod admission;
+mod answer;
+mod heard;
+mod joins;
+mod keys;
+mod line;
+mod lost;
+mod metrics;
+mod operator;
+mod places;
+mod push;
+mod sessions;
+mod show;
+mod signals;
+mod sweep;
+mod tick;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use queue_core::{
+    codes::Code,
+    ids::{EventId, Generation, Millis},
+    line::{Applied, Command, Refusal},
+    service::{http::ApiError, metrics::EventLabels, trace::random_u64},
+};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use keys::Keys;
+pub use line::LocalLine;
+pub use operator::{Overview, VisitorView};
+pub use push::{Push, Slot};
+
+use crate::engine::{Engine, EngineError, Health};
+
+/// Unknown event names that are remembered, so that asking for them again costs the store nothing.
+const UNKNOWN_EVENTS_MAX: usize = 4_096;
+/// How long an unknown event is believed to be unknown.
+const UNKNOWN_EVENT_FOR: Duration = Duration::from_secs(1);
+
+/// What of a node can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOptions {
+    /// A line somebody looks at is read this often.
+    pub tick: Duration,
+    /// A line nobody is in is looked at this often.
+    pub idle_tick: Duration,
+    /// WebSockets on this node, at most.
+    pub sockets_max: usize,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self { tick: Duration::from_secs(1), idle_tick: Duration::from_secs(10), sockets_max: 500_000 }
+    }
+}
+
+/// One node.
+pub struct Node {
+    /// Names this process among the nodes.
+    pub id: u64,
+    engine: Arc<dyn Engine>,
+    keys: Keys,
+    options: NodeOptions,
+    lines: DashMap<EventId, Arc<LocalLine>>,
+    unknown: Mutex<HashMap<EventId, Instant>>,
+    sessions: sessions::SessionCache,
+    labels: EventLabels,
+    metrics: metrics::NodeMetrics,
+    sockets: std::sync::atomic::AtomicUsize,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Node {
+    /// Starts a node: it learns of the events there are and keeps their lines going until `stop`.
+    pub fn start(engine: Arc<dyn Engine>, keys: Keys, options: NodeOptions, stop: CancellationToken) -> Arc<Self> {
+        let node = Arc::new(Self {
+            id: random_u64(),
+            engine,
+            keys,
+            options,
+            lines: DashMap::new(),
+            unknown: Mutex::default(),
+            sessions: sessions::SessionCache::default(),
+            labels: EventLabels::default(),
+            metrics: metrics::NodeMetrics::new(),
+            sockets: 0.into(),
+            stop,
+            tasks: TaskTracker::new(),
+        });
+        // Subscribed before anything is read, so that nothing falls between.
+        let signals = node.engine.signals();
+        node.spawn(signals::follow(node.clone(), signals));
+        node.spawn(signals::discover(node.clone()));
+        node
+    }
+
+    /// Runs a task until it ends or the node stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Fires when the node is to stop.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The keys that sign and verify tokens.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The time by the store's clock.
+    pub fn now(&self) -> Millis {
+        self.engine.now()
+    }
+
+    /// Whether the store can be asked, and why not.
+    pub fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.engine.health()
+    }
+
+    /// Carries out a command on a line, and takes note of the generation that answered.
+    async fn apply(
+        &self,
+        line: &LocalLine,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Result<Applied, EngineError> {
+        let answer = self.engine.apply(&line.event, expected, command).await;
+        match &answer {
+            Ok(applied) => line.heard_generation(applied.generation),
+            Err(EngineError::Refused(Refusal::StaleGeneration(found))) => line.heard_generation(*found),
+            Err(EngineError::Refused(Refusal::NoSuchEvent)) => line.kick(),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// The line of `event`; one look at the store if this node does not know it.
+    pub(crate) async fn line(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, ApiError> {
+        if let Some(line) = self.lines.get(event) {
+            return Ok(line.clone());
+        }
+        if self.unknown.lock().get(event).is_some_and(|at| at.elapsed() < UNKNOWN_EVENT_FOR) {
+            return Err(ApiError::new(Code::EventNotFound));
+        }
+        match self.learn(event).await {
+            Ok(line) => Ok(line),
+            Err(EngineError::Refused(Refusal::NoSuchEvent)) => {
+                let mut unknown = self.unknown.lock();
+                if unknown.len() >= UNKNOWN_EVENTS_MAX {
+                    unknown.clear();
+                }
+                unknown.insert(event.clone(), Instant::now());
+                Err(ApiError::new(Code::EventNotFound))
+            }
+            Err(other) => Err(api_error(other)),
+        }
+    }
+
+    /// Reads an event from the store and keeps its line from now on.
+    async fn learn(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, EngineError> {
+        let incarnation = self.engine.incarnation().await?;
+        let applied = self.engine.apply(event, None, Command::Describe).await?;
+        let queue_core::line::Outcome::Described(described) = applied.outcome else {
+            return Err(broken("describe"));
+        };
+        self.unknown.lock().remove(event);
+        let line = LocalLine::new(event.clone(), applied.generation, *described, applied.now, incarnation, self);
+        let (line, new) = match self.lines.entry(event.clone()) {
+            dashmap::Entry::Occupied(known) => (known.get().clone(), false),
+            dashmap::Entry::Vacant(vacant) => (vacant.insert(Arc::new(line)).clone(), true),
+        };
+        if new {
+            self.spawn(tick::keep(self.clone(), line.clone()));
+            self.spawn(admission::keep(self.clone(), line.clone()));
+        }
+        Ok(line)
+    }
+
+    /// Forgets an event that was removed.
+    fn forget(&self, line: &LocalLine) {
+        self.lines.remove_if(&line.event, |_, known| std::ptr::eq(Arc::as_ptr(known), line));
+        line.gone.cancel();
+    }
+
+    fn all_lines(&self) -> Vec<Arc<LocalLine>> {
+        self.lines.iter().map(|entry| entry.value().clone()).collect()
+    }
+}
+
+/// An answer of another kind than was asked for.
+fn broken(what: &'static str) -> EngineError {
+    EngineError::Broken { what, problem: "an outcome of another command".into() }
+}
+
+/// The one place where what an engine says becomes what a client is told.
+pub(crate) fn api_error(error: EngineError) -> ApiError {
+    match error {
+        EngineError::Refused(Refusal::NoSuchEvent) => ApiError::new(Code::EventNotFound),
+        EngineError::Refused(stale @ Refusal::StaleGeneration(_)) => ApiError::new(Code::StoreUnavailable).log(stale),
+        EngineError::Unavailable(why) => ApiError::new(Code::StoreUnavailable).log(why),
+        broken @ EngineError::Broken { .. } => ApiError::internal(broken),
+    }
+}

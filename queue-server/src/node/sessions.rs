@@ -1,0 +1,50 @@
+//! What this node knows of sessions, for two seconds: gates ask about the same ones again and again.
+
+use std::time::Duration;
+
+use dashmap::DashMap;
+use queue_core::{
+    ids::{EventId, Jti},
+    line::SessionState,
+    wire::EndReason,
+};
+use tokio::time::Instant;
+
+/// How old what is told of a session may be.
+const KEPT: Duration = Duration::from_millis(1_900);
+/// Sessions remembered, at most; beyond, everything is asked anew.
+const SESSIONS_MAX: usize = 200_000;
+
+/// Sessions and when they were asked about.
+#[derive(Default)]
+pub struct SessionCache {
+    known: DashMap<(EventId, Jti), (Instant, SessionState)>,
+}
+
+impl SessionCache {
+    /// What is known, if it is new enough.
+    pub fn get(&self, event: &EventId, jti: Jti) -> Option<SessionState> {
+        let known = self.known.get(&(event.clone(), jti))?;
+        (known.0.elapsed() < KEPT).then(|| known.1.clone())
+    }
+
+    /// Remembers an answer.
+    pub fn put(&self, event: &EventId, jti: Jti, state: SessionState) {
+        if self.known.len() >= SESSIONS_MAX {
+            self.known.clear();
+        }
+        self.known.insert((event.clone(), jti), (Instant::now(), state));
+    }
+
+    /// A session ended: whoever asks next is told.
+    pub fn end(&self, event: &EventId, jti: Jti, reason: EndReason) {
+        if let Some(mut known) = self.known.get_mut(&(event.clone(), jti)) {
+            *known = (Instant::now(), SessionState::Ended(reason));
+        }
+    }
+
+    /// Drops what is too old to be told.
+    pub fn prune(&self) {
+        self.known.retain(|_, (at, _)| at.elapsed() < KEPT);
+    }
+}

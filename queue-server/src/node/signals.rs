@@ -1,0 +1,151 @@
+//! What the store says by itself: who was admitted, what ended, who took over, what changed.
+//!
+//! All of it makes things quick and none of it is needed: the next look at the line finds the same.
+
+use std::{sync::Arc, time::Duration};
+
+use queue_core::{
+    close::CloseCode,
+    ids::{EventId, Generation, Jti},
+    line::Admission,
+    wire::{BookingDone, SessionEnded, SessionSeen},
+};
+use tokio::sync::{Semaphore, broadcast};
+
+use super::{
+    LocalLine, Node, answer,
+    push::{Phase, Slot},
+    show,
+};
+use crate::engine::{Signal, TakenOver};
+
+/// Messages of the other server that are carried out at a time.
+const MESSAGES_AT_ONCE: usize = 64;
+/// Events are looked for this often, should a message be lost.
+const DISCOVER_EVERY: Duration = Duration::from_secs(10);
+/// A take-over is believed to be known to all nodes after this, even if its own message never came back.
+const TAKE_OVER_SETTLES: Duration = Duration::from_secs(5);
+
+/// Follows the signals until the node stops.
+pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
+    let slots = Arc::new(Semaphore::new(MESSAGES_AT_ONCE));
+    loop {
+        let signal = match signals.recv().await {
+            Ok(signal) => signal,
+            Err(broadcast::error::RecvError::Lagged(_)) => Signal::Resync,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        match signal {
+            Signal::Admitted { event, generation, sessions } => admitted(&node, &event, generation, sessions),
+            Signal::SessionEnded(ended) => session_ended(&node, ended),
+            Signal::TakenOver(taken) => taken_over(&node, taken),
+            Signal::EventChanged(event) => match node.lines.get(&event).map(|line| line.clone()) {
+                Some(line) => line.kick(),
+                None => {
+                    let _ = node.learn(&event).await;
+                }
+            },
+            Signal::Resync => node.all_lines().iter().for_each(|line| line.kick()),
+            Signal::BookingDone(done) => {
+                let Ok(slot) = slots.clone().acquire_owned().await else { return };
+                let node_of_task = node.clone();
+                node.spawn(async move {
+                    booking_done(&node_of_task, done).await;
+                    drop(slot);
+                });
+            }
+            Signal::SessionSeen(seen) => {
+                let Ok(slot) = slots.clone().acquire_owned().await else { return };
+                let node_of_task = node.clone();
+                node.spawn(async move {
+                    session_seen(&node_of_task, seen).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+}
+
+/// Learns of events whose message was lost, and keeps house.
+pub async fn discover(node: Arc<Node>) {
+    loop {
+        match node.engine.events().await {
+            Ok(events) => {
+                for event in events.into_iter().filter(|event| !node.lines.contains_key(event)).collect::<Vec<_>>() {
+                    if let Err(error) = node.learn(&event).await {
+                        tracing::debug!(%event, %error, "an event cannot be read");
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the events cannot be listed"),
+        }
+        node.sessions.prune();
+        for _ in 0..DISCOVER_EVERY.as_secs() {
+            node.metrics.store(node.engine.as_ref());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn slot_of(line: &LocalLine, visitor: &queue_core::ids::VisitorId) -> Option<Arc<Slot>> {
+    line.slots.lock().get(visitor).cloned()
+}
+
+fn admitted(node: &Arc<Node>, event: &EventId, generation: Generation, sessions: Vec<Admission>) {
+    let Some(line) = node.lines.get(event).map(|line| line.clone()) else { return };
+    for Admission { visitor, seq, expires, .. } in sessions {
+        let Some(slot) = slot_of(&line, &visitor) else { continue };
+        if slot.with(|inner| inner.phase != Phase::Waiting || inner.seq != seq) {
+            continue;
+        }
+        let jti = Jti { generation, seq };
+        let status = answer::active(node, &line, node.now(), &visitor, jti, expires);
+        slot.with(|inner| {
+            if inner.phase == Phase::Waiting {
+                show::admitted(inner, status);
+            }
+        });
+    }
+}
+
+fn session_ended(node: &Node, ended: SessionEnded) {
+    let SessionEnded { event_id, visitor_id, jti, reason, at } = ended;
+    node.sessions.end(&event_id, jti, reason);
+    let Some(line) = node.lines.get(&event_id).map(|line| line.clone()) else { return };
+    if let Some(slot) = slot_of(&line, &visitor_id) {
+        slot.with(|inner| {
+            if inner.seq == jti.seq && inner.generation == jti.generation && inner.phase != Phase::Over {
+                show::ended(inner, answer::ended(&line, at, reason));
+            }
+        });
+    }
+}
+
+/// Of two sockets of one visitor on two nodes, the one whose message came later on the channel stays: who has
+/// not heard the own message yet is the later one.
+fn taken_over(node: &Node, taken: TakenOver) {
+    let Some(line) = node.lines.get(&taken.event_id).map(|line| line.clone()) else { return };
+    let Some(slot) = slot_of(&line, &taken.visitor_id) else { return };
+    let own = taken.node == node.id && taken.socket == slot.id;
+    slot.with(|inner| {
+        if own {
+            inner.confirmed = true;
+        } else if taken.node != node.id && (inner.confirmed || slot.opened.elapsed() > TAKE_OVER_SETTLES) {
+            inner.finish(None, CloseCode::TakenOver);
+        }
+    });
+}
+
+async fn booking_done(node: &Arc<Node>, done: BookingDone) {
+    if let Err(error) = node.booking_done(done).await {
+        // The log has it: it is read again.
+        tracing::warn!(%error, "a finished booking could not be released yet");
+    }
+}
+
+async fn session_seen(node: &Arc<Node>, seen: SessionSeen) {
+    let Ok(line) = node.line(&seen.event_id).await else { return };
+    if let Err(error) = node.ask_session(&line, seen.jti).await {
+        tracing::debug!(%error, "a session could not be claimed");
+    }
+}

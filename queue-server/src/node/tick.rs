@@ -1,0 +1,106 @@
+//! The life of one line on this node: read it, end what is over, tell who is here, sweep who is gone.
+//!
+//! One read of the store per event and tick, whatever the number of waiters.
+
+use std::{sync::Arc, time::Duration};
+
+use queue_core::{
+    limits::END_BATCH_MAX,
+    line::{Command, Outcome, Refusal},
+    wire::EndReason,
+};
+use tokio::time::Instant;
+
+use super::{
+    LocalLine, Node, broken,
+    line::{Known, View},
+    lost, show, sweep,
+};
+use crate::engine::EngineError;
+
+/// Two looks at one line are at least so far apart, whoever asks for them.
+const LOOK_GAP: Duration = Duration::from_millis(100);
+
+/// Keeps a line going until its event is removed or the node stops.
+pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
+    let mut sweeper = sweep::Sweeper::default();
+    loop {
+        let began = Instant::now();
+        let next = match look(&node, &line, &mut sweeper).await {
+            Ok(wait) => began + wait,
+            Err(error) => {
+                tracing::debug!(event = %line.event, %error, "the line cannot be read");
+                Instant::now() + node.options.tick
+            }
+        };
+        tokio::select! {
+            () = line.gone.cancelled() => return,
+            () = tokio::time::sleep_until(next) => {}
+            () = line.look.notified() => tokio::time::sleep(LOOK_GAP).await,
+        }
+    }
+}
+
+/// One look at the line; says how long to wait for the next.
+async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Sweeper) -> Result<Duration, EngineError> {
+    if sweeper.tell_due() {
+        sweep::tell(node, line).await?;
+        sweeper.told();
+    }
+    let applied = match node.apply(line, None, Command::Snapshot).await {
+        Err(EngineError::Refused(Refusal::NoSuchEvent)) => return lost::event(node, line).await,
+        other => other?,
+    };
+    let Outcome::Snapshot(snapshot) = applied.outcome else { return Err(broken("snapshot")) };
+    let known = line.known.load();
+    if (known.version, known.generation) != (snapshot.summary.version, applied.generation) {
+        refresh(node, line).await?;
+    }
+    let view = line.saw_snapshot(applied.generation, applied.now, *snapshot);
+    if view.summary.next_end.is_some_and(|end| end <= view.as_of) {
+        expire(node, line).await?;
+    }
+    if view.summary.waiting > 0 {
+        line.admit.notify_one();
+    }
+    show::positions(node, line, &view).await;
+    if view.summary.waiting > 0 && sweeper.sweep_due() {
+        sweep::abandon(node, line, &view).await?;
+    }
+    Ok(wait(node, line, &view))
+}
+
+/// A line with people in it is read each tick; one without, when something may happen.
+fn wait(node: &Node, line: &LocalLine, view: &View) -> Duration {
+    let busy = view.summary.waiting > 0 || line.asked_lately(view.as_of) || !line.slots.lock().is_empty();
+    if busy {
+        return node.options.tick;
+    }
+    let idle = node.options.idle_tick;
+    let end = view.summary.next_end.map_or(idle, |end| Duration::from_millis(end.since(view.as_of) + 1));
+    end.clamp(node.options.tick, idle)
+}
+
+/// Reads what an operator may have changed.
+pub async fn refresh(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
+    let applied = node.apply(line, None, Command::Describe).await?;
+    let Outcome::Described(described) = applied.outcome else { return Err(broken("describe")) };
+    let version = described.summary.version;
+    line.metrics.capacity(described.policy.capacity);
+    line.known.store(Arc::new(Known { generation: applied.generation, policy: described.policy, version }));
+    Ok(())
+}
+
+async fn expire(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
+    loop {
+        let applied = node.apply(line, None, Command::Expire).await?;
+        let Outcome::Expired(count) = applied.outcome else { return Err(broken("expire")) };
+        if count > 0 {
+            line.metrics.released(EndReason::Expired, count as u64);
+            line.admit.notify_one();
+        }
+        if count < END_BATCH_MAX {
+            return Ok(());
+        }
+    }
+}
