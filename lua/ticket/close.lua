@@ -1,0 +1,18 @@
+-- Closes a session that has a booking and whose visitor holds nothing: decided and marked in one step, which
+-- the taking of a hold checks.
+--
+-- KEYS: meta visitors ended
+-- ARGV: visitor jti
+-- Reply: CLOSED | NOT_DONE | NO_EVENT
+-- Includes: clock items
+local SESSION_KEPT_MS = 86460000
+local visitor, jti = ARGV[1], ARGV[2]
+if redis.call('EXISTS', k.meta) == 0 then return { 'NO_EVENT' } end
+local booked = false
+for kind, _, _, session in items(items_of(visitor)) do
+  if kind == 'h' then return { 'NOT_DONE' } end
+  if session == jti then booked = true end
+end
+if not booked then return { 'NOT_DONE' } end
+redis.call('ZADD', k.ended, string.format('%.0f', now + SESSION_KEPT_MS), jti)
+return { 'CLOSED' }

@@ -1,0 +1,369 @@
+//! What can be asked of the sale of one event, and what is answered.
+//!
+//! Seats are named by index here: [`Hall`](super::hall::Hall) knows which seat is which. All
+//! identifiers that are new come from outside, so that nothing in here is random.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use queue_core::ids::{Jti, Millis, VisitorId};
+
+use super::bits::{SeatBits, SeatState};
+use crate::ids::{Epoch, ReservationId, TicketTypeId};
+
+/// What the store must know of an event's definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Which version of the definition this is; the first is 1.
+    pub revision: u64,
+    /// The epoch that starts when the shape takes effect.
+    pub epoch: Epoch,
+    /// Seat indexes in use, those that were taken out included.
+    pub seats: u32,
+    /// Indexes that were taken out, ascending.
+    pub blocked: Arc<[u32]>,
+    /// Types without seats, and how many there are of each.
+    pub quantities: Arc<BTreeMap<TicketTypeId, u64>>,
+}
+
+/// What a hold or a booking is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Seats by index.
+    Seats(Vec<u32>),
+    /// Tickets of a type without seats.
+    Quantity {
+        /// The type.
+        kind: TicketTypeId,
+        /// How many.
+        quantity: u64,
+    },
+}
+
+impl What {
+    /// How much of the visitor's limit it takes.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Seats(seats) => seats.len() as u64,
+            Self::Quantity { quantity, .. } => *quantity,
+        }
+    }
+}
+
+/// Who takes something, for how long, and under which limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// The definition that the request was checked against.
+    pub revision: u64,
+    /// The id of the new hold.
+    pub reservation: ReservationId,
+    /// Who takes.
+    pub visitor: VisitorId,
+    /// In which session.
+    pub jti: Jti,
+    /// How long the hold lasts.
+    pub hold_ms: u64,
+    /// What the visitor may hold and have booked, together.
+    pub limit: u64,
+    /// What it costs.
+    pub total_minor: u64,
+}
+
+/// A booking as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sold {
+    /// The reservation that was confirmed.
+    pub reservation: ReservationId,
+    /// Whose it is.
+    pub visitor: VisitorId,
+    /// The session it was made in.
+    pub jti: Jti,
+    /// What was booked.
+    pub what: What,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Creates the event (`expected` 0) or changes it; refused when it would take away what is held or sold.
+    Configure {
+        /// The revision that the change was made from.
+        expected: u64,
+        /// What it shall be.
+        shape: Shape,
+    },
+    /// Brings the store to the ledger's definition, whatever it believed. A sale made this way is not open.
+    Restore {
+        /// What it shall be.
+        shape: Shape,
+    },
+    /// All bookings are known: holds may be taken.
+    Open,
+    /// Takes seats, all or none. No seat is named twice.
+    HoldSeats {
+        /// Who takes.
+        taking: Taking,
+        /// Which seats.
+        seats: Vec<u32>,
+    },
+    /// Takes tickets of a type without seats.
+    HoldQuantity {
+        /// Who takes.
+        taking: Taking,
+        /// The type.
+        kind: TicketTypeId,
+        /// How many.
+        quantity: u64,
+        /// How many there are in all.
+        total: u64,
+    },
+    /// Makes a hold last longer by up to `add_ms`; refused when less than `at_least_ms` is possible.
+    Extend {
+        /// The hold.
+        reservation: ReservationId,
+        /// Whose it must be.
+        visitor: VisitorId,
+        /// How much is wanted.
+        add_ms: u64,
+        /// How much is needed.
+        at_least_ms: u64,
+    },
+    /// Gives a hold up.
+    Cancel {
+        /// The hold.
+        reservation: ReservationId,
+        /// Whose it must be.
+        visitor: VisitorId,
+    },
+    /// From now on the hold does not expire: it is being booked. Again and again is fine.
+    Pin {
+        /// The hold.
+        reservation: ReservationId,
+        /// Whose it must be.
+        visitor: VisitorId,
+    },
+    /// It is not being booked after all, and expires as it would have.
+    Unpin {
+        /// The hold.
+        reservation: ReservationId,
+    },
+    /// Marks bookings sold, whatever the store believed. Idempotent.
+    Book {
+        /// At most [`BOOK_BATCH_MAX`](crate::limits::BOOK_BATCH_MAX).
+        bookings: Vec<Sold>,
+    },
+    /// Frees a pinned hold that the ledger will never book. Anything else is left alone.
+    Abort {
+        /// The hold.
+        reservation: ReservationId,
+    },
+    /// Frees holds whose time has come.
+    Expire {
+        /// How many, at most.
+        batch: usize,
+    },
+    /// Forgets ended sessions and holds that were kept long enough.
+    Forget {
+        /// How many of each, at most.
+        batch: usize,
+    },
+    /// The queue ended a session: it takes nothing any more.
+    EndSession {
+        /// Whose it was.
+        visitor: VisitorId,
+        /// The session.
+        jti: Jti,
+        /// Whether its unpinned holds are let go.
+        let_go: bool,
+    },
+    /// Closes the session if it has a booking and its visitor holds nothing.
+    Close {
+        /// Whose it is.
+        visitor: VisitorId,
+        /// The session.
+        jti: Jti,
+    },
+    /// Reads one hold, or what became of it.
+    Find {
+        /// The hold.
+        reservation: ReservationId,
+    },
+    /// Reads the holds of a visitor.
+    HoldsOf {
+        /// The visitor.
+        visitor: VisitorId,
+    },
+    /// Reads which holds were pinned that long ago, the oldest first.
+    Pinned {
+        /// Pinned for at least so long.
+        for_ms: u64,
+        /// How many, at most.
+        batch: usize,
+    },
+    /// Reads the version.
+    Version,
+    /// Reads all seat states and quantities as of one instant.
+    Snapshot,
+    /// Reads what changed after a version.
+    Changes {
+        /// The last version known.
+        after: u64,
+        /// How many, at most.
+        batch: usize,
+    },
+}
+
+/// What became of a hold that was not booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastState {
+    /// It was given up.
+    Cancelled,
+    /// Its time was up.
+    Expired,
+}
+
+impl PastState {
+    /// The name on the wire and in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "CANCELLED" => Some(Self::Cancelled),
+            "EXPIRED" => Some(Self::Expired),
+            _ => None,
+        }
+    }
+}
+
+/// A hold as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Its id.
+    pub reservation: ReservationId,
+    /// Whose it is.
+    pub visitor: VisitorId,
+    /// The session it was taken in.
+    pub jti: Jti,
+    /// When it was taken.
+    pub created: Millis,
+    /// When it expires, unless it is pinned.
+    pub end: Millis,
+    /// How often it was extended.
+    pub extensions: u32,
+    /// Since when it is being booked.
+    pub pinned: Option<Millis>,
+    /// What it costs.
+    pub total_minor: u64,
+    /// What is held.
+    pub what: What,
+}
+
+/// Where a sale stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The definition in effect.
+    pub revision: u64,
+    /// The incarnation of the seat states.
+    pub epoch: Epoch,
+    /// Counts every change of what is available.
+    pub version: u64,
+    /// Whether holds may be taken.
+    pub open: bool,
+}
+
+/// Tickets of a type without seats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Held.
+    pub held: u64,
+    /// Sold.
+    pub sold: u64,
+}
+
+/// All of a sale that is public, as of one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When.
+    pub version: Version,
+    /// Every seat.
+    pub seats: SeatBits,
+    /// Every type without seats of which something is held or sold.
+    pub tallies: BTreeMap<TicketTypeId, Tally>,
+}
+
+/// One entry of the change log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The version that the change made.
+    pub version: u64,
+    /// What the seats became.
+    pub state: SeatState,
+    /// Which seats; none when only quantities changed.
+    pub seats: Vec<u32>,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is so.
+    Done,
+    /// The hold as it is now.
+    Hold(Hold),
+    /// The hold as it was, and what became of it.
+    Past(PastState, Hold),
+    /// These holds were freed; more are due.
+    Freed {
+        /// Which.
+        holds: Vec<ReservationId>,
+        /// Whether to ask again at once.
+        more: bool,
+    },
+    /// The session is closed: it takes nothing any more.
+    Closed,
+    /// The session is not done yet.
+    NotDone,
+    /// These holds.
+    Holds(Vec<Hold>),
+    /// Where the sale stands.
+    Version(Version),
+    /// All that is public.
+    Snapshot(Snapshot),
+    /// What changed; `None` when the log no longer reaches back that far.
+    Changes(Epoch, Option<Vec<Change>>),
+    /// It was not done, and why.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The store does not know the event.
+    NoEvent,
+    /// The store has another revision of the event.
+    Stale,
+    /// The bookings are not all known yet.
+    NotOpen,
+    /// The session takes nothing any more.
+    SessionEnded,
+    /// These seats are not free.
+    Taken(Vec<u32>),
+    /// Not so many are left.
+    SoldOut,
+    /// The visitor would have too many.
+    LimitExceeded,
+    /// The visitor has no such hold.
+    NotFound,
+    /// It is being booked.
+    NotHeld,
+    /// It is gone.
+    Expired,
+    /// It cannot last so long.
+    ExtensionLimit,
+    /// It is held or sold.
+    InUse,
+}

@@ -1,0 +1,286 @@
+//! Random command sequences over a small event, and what resolves them against a model.
+//!
+//! Steps name holds by how many steps ago they were taken, so that shrinking keeps them meaningful.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use proptest::prelude::*;
+use queue_core::ids::{Generation, Jti, Millis, Seq, VisitorId};
+use ticket_server::{
+    ids::{Epoch, ReservationId, TicketTypeId},
+    limits::{HOLD_LIFE_MS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
+    model::{Command, Outcome, Sale, Shape, Sold, Taking, What},
+};
+
+pub const START: u64 = 1_700_000_000_000;
+const SEATS: u32 = 9;
+
+/// One step, not yet resolved.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Wait(u64),
+    Configure { stale: bool, seats: u32, blocked: Vec<u32>, quantity: Option<u64> },
+    Restore { ahead: u64, seats: u32, blocked: Vec<u32> },
+    Open,
+    HoldSeats { visitor: u8, session: u8, seats: Vec<u32>, hold_ms: u64, stale: bool, again: Option<usize> },
+    HoldQuantity { visitor: u8, session: u8, kind: u8, quantity: u64, hold_ms: u64 },
+    Extend { hold: usize, other: bool, add_ms: u64, at_least_ms: u64 },
+    Cancel { hold: usize, other: bool },
+    Pin { hold: usize, other: bool },
+    Unpin { hold: usize },
+    Book { hold: usize },
+    BookLost { visitor: u8, session: u8, seats: Vec<u32>, kind: Option<u8> },
+    Abort { hold: usize },
+    Expire { batch: usize },
+    Forget { batch: usize },
+    EndSession { visitor: u8, session: u8, let_go: bool },
+    Close { visitor: u8, session: u8 },
+    Find { hold: usize },
+    HoldsOf { visitor: u8 },
+    Pinned { for_ms: u64, batch: usize },
+    Version,
+    Snapshot,
+    Changes { back: u64, batch: usize },
+}
+
+fn seats() -> impl Strategy<Value = Vec<u32>> {
+    proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 1..=3).prop_shuffle()
+}
+
+fn few() -> impl Strategy<Value = Vec<u32>> {
+    proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 0..=2)
+}
+
+pub fn step() -> impl Strategy<Value = Step> {
+    let who = || (0..3_u8, 0..2_u8);
+    let time = prop_oneof![
+        6 => 0..5_000_u64,
+        3 => 5_000..120_000_u64,
+        1 => Just(HOLD_LIFE_MS_MAX),
+        1 => Just(PAST_KEPT_MS),
+        1 => Just(SESSION_KEPT_MS),
+    ];
+    let hold = || 0..6_usize;
+    prop_oneof![
+        12 => time.prop_map(Step::Wait),
+        2 => (any::<bool>(), SEATS - 1..SEATS + 6, few(), proptest::option::of(0..7_u64)).prop_map(
+            |(stale, seats, blocked, quantity)| Step::Configure { stale, seats, blocked, quantity }),
+        1 => (0..2_u64, SEATS - 1..SEATS + 6, few())
+            .prop_map(|(ahead, seats, blocked)| Step::Restore { ahead, seats, blocked }),
+        1 => Just(Step::Open),
+        16 => (who(), seats(), 10_000..60_000_u64, proptest::bool::weighted(0.05), proptest::option::weighted(0.1, hold()))
+            .prop_map(|((visitor, session), seats, hold_ms, stale, again)| {
+                Step::HoldSeats { visitor, session, seats, hold_ms, stale, again }
+            }),
+        8 => (who(), 0..2_u8, 1..4_u64, 10_000..60_000_u64).prop_map(|((visitor, session), kind, quantity, hold_ms)| {
+            Step::HoldQuantity { visitor, session, kind, quantity, hold_ms }
+        }),
+        4 => (hold(), proptest::bool::weighted(0.1), 1..600_000_u64, 1..1_000_u64)
+            .prop_map(|(hold, other, add_ms, at_least_ms)| Step::Extend { hold, other, add_ms, at_least_ms }),
+        4 => (hold(), proptest::bool::weighted(0.1)).prop_map(|(hold, other)| Step::Cancel { hold, other }),
+        6 => (hold(), proptest::bool::weighted(0.1)).prop_map(|(hold, other)| Step::Pin { hold, other }),
+        1 => hold().prop_map(|hold| Step::Unpin { hold }),
+        5 => hold().prop_map(|hold| Step::Book { hold }),
+        1 => (who(), seats(), proptest::option::of(0..2_u8)).prop_map(|((visitor, session), seats, kind)| {
+            Step::BookLost { visitor, session, seats, kind }
+        }),
+        2 => hold().prop_map(|hold| Step::Abort { hold }),
+        5 => (1..4_usize).prop_map(|batch| Step::Expire { batch }),
+        2 => (1..4_usize).prop_map(|batch| Step::Forget { batch }),
+        3 => (who(), any::<bool>())
+            .prop_map(|((visitor, session), let_go)| Step::EndSession { visitor, session, let_go }),
+        5 => who().prop_map(|(visitor, session)| Step::Close { visitor, session }),
+        2 => hold().prop_map(|hold| Step::Find { hold }),
+        1 => (0..3_u8).prop_map(|visitor| Step::HoldsOf { visitor }),
+        1 => (0..60_000_u64, 1..3_usize).prop_map(|(for_ms, batch)| Step::Pinned { for_ms, batch }),
+        1 => Just(Step::Version),
+        1 => Just(Step::Snapshot),
+        2 => (0..12_u64, 1..5_usize).prop_map(|(back, batch)| Step::Changes { back, batch }),
+    ]
+}
+
+pub fn sequence() -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 1..60)
+}
+
+/// The model, the time, and what the steps refer to.
+pub struct World {
+    pub model: Sale,
+    pub now: Millis,
+    taken: Vec<Taken>,
+    made: u64,
+    quantities: BTreeMap<TicketTypeId, u64>,
+}
+
+#[derive(Clone)]
+struct Taken {
+    reservation: ReservationId,
+    visitor: VisitorId,
+    jti: Jti,
+    what: What,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let quantities = [(kind(0), 5), (kind(1), 3)].into();
+        Self { model: Sale::default(), now: Millis(START), taken: Vec::new(), made: 0, quantities }
+    }
+}
+
+pub fn visitor(n: u8) -> VisitorId {
+    VisitorId::new(&format!("a_{n}")).unwrap()
+}
+
+pub fn jti(visitor: u8, session: u8) -> Jti {
+    Jti { generation: Generation(0xabc), seq: Seq(u64::from(visitor) * 10 + u64::from(session) + 1) }
+}
+
+pub fn kind(n: u8) -> TicketTypeId {
+    TicketTypeId::new(&format!("ga{n}")).unwrap()
+}
+
+impl World {
+    /// The commands with which every sequence begins.
+    pub fn begin(&mut self) -> Vec<Command> {
+        let shape = self.shape(1, SEATS, vec![]);
+        vec![Command::Configure { expected: 0, shape }, Command::Open]
+    }
+
+    fn shape(&mut self, revision: u64, seats: u32, blocked: Vec<u32>) -> Shape {
+        self.made += 1;
+        Shape {
+            revision,
+            epoch: Epoch(0xe000_0000_0000_0000 + self.made),
+            seats,
+            blocked: blocked.into(),
+            quantities: Arc::new(self.quantities.clone()),
+        }
+    }
+
+    fn revision(&mut self) -> u64 {
+        match self.model.apply(Command::Version, self.now) {
+            Outcome::Version(version) => version.revision,
+            _ => 0,
+        }
+    }
+
+    fn reservation(&mut self) -> ReservationId {
+        self.made += 1;
+        ReservationId::new(&format!("r_{}", self.made)).unwrap()
+    }
+
+    fn back(&self, steps: usize) -> Option<Taken> {
+        self.taken.iter().rev().nth(steps).cloned()
+    }
+
+    fn live(&mut self, steps: usize) -> Option<Taken> {
+        let taken = self.back(steps)?;
+        let find = Command::Find { reservation: taken.reservation.clone() };
+        matches!(self.model.apply(find, self.now), Outcome::Hold(_)).then_some(taken)
+    }
+
+    fn taking(&mut self, n: u8, session: u8, hold_ms: u64, stale: bool) -> Taking {
+        let revision = self.revision() + u64::from(stale);
+        Taking {
+            revision,
+            reservation: self.reservation(),
+            visitor: visitor(n),
+            jti: jti(n, session),
+            hold_ms,
+            limit: 5,
+            total_minor: 1_999,
+        }
+    }
+
+    /// Turns a step into a command; `None` when there is nothing it could refer to.
+    pub fn resolve(&mut self, step: Step) -> Option<Command> {
+        let owner = |taken: &Taken, other: bool| if other { visitor(9) } else { taken.visitor.clone() };
+        Some(match step {
+            Step::Wait(ms) => {
+                self.now = self.now.plus(ms);
+                return None;
+            }
+            Step::Configure { stale, seats, blocked, quantity } => {
+                let revision = self.revision();
+                match quantity {
+                    Some(quantity) => self.quantities.insert(kind(0), quantity),
+                    None => self.quantities.remove(&kind(0)),
+                };
+                let shape = self.shape(revision + 1, seats, blocked);
+                Command::Configure { expected: revision + 7 * u64::from(stale), shape }
+            }
+            Step::Restore { ahead, seats, blocked } => {
+                let revision = self.revision() + ahead;
+                Command::Restore { shape: self.shape(revision, seats, blocked) }
+            }
+            Step::Open => Command::Open,
+            Step::HoldSeats { visitor, session, seats, hold_ms, stale, again } => {
+                let mut taking = self.taking(visitor, session, hold_ms, stale);
+                // The same call again, whose first answer was lost.
+                if let Some(first) = again.and_then(|steps| self.live(steps))
+                    && let What::Seats(seats) = first.what
+                {
+                    taking.reservation = first.reservation;
+                    return Some(Command::HoldSeats { taking, seats });
+                }
+                self.note(&taking, What::Seats(seats.clone()));
+                Command::HoldSeats { taking, seats }
+            }
+            Step::HoldQuantity { visitor, session, kind: n, quantity, hold_ms } => {
+                let taking = self.taking(visitor, session, hold_ms, false);
+                self.note(&taking, What::Quantity { kind: kind(n), quantity });
+                Command::HoldQuantity { taking, kind: kind(n), quantity, total: 5 }
+            }
+            Step::Extend { hold, other, add_ms, at_least_ms } => {
+                let taken = self.back(hold)?;
+                let visitor = owner(&taken, other);
+                Command::Extend { reservation: taken.reservation, visitor, add_ms, at_least_ms }
+            }
+            Step::Cancel { hold, other } => {
+                let taken = self.back(hold)?;
+                Command::Cancel { visitor: owner(&taken, other), reservation: taken.reservation }
+            }
+            Step::Pin { hold, other } => {
+                let taken = self.back(hold)?;
+                Command::Pin { visitor: owner(&taken, other), reservation: taken.reservation }
+            }
+            Step::Unpin { hold } => Command::Unpin { reservation: self.back(hold)?.reservation },
+            Step::Book { hold } => Command::Book { bookings: vec![sold(self.back(hold)?)] },
+            Step::BookLost { visitor: n, session, seats, kind: quantity } => {
+                let what = quantity.map_or(What::Seats(seats), |n| What::Quantity { kind: kind(n), quantity: 1 });
+                let taken = Taken { reservation: self.reservation(), visitor: visitor(n), jti: jti(n, session), what };
+                let bookings = self.back(0).into_iter().chain([taken]).map(sold).collect();
+                Command::Book { bookings }
+            }
+            Step::Abort { hold } => Command::Abort { reservation: self.back(hold)?.reservation },
+            Step::Expire { batch } => Command::Expire { batch },
+            Step::Forget { batch } => Command::Forget { batch },
+            Step::EndSession { visitor: n, session, let_go } => {
+                Command::EndSession { visitor: visitor(n), jti: jti(n, session), let_go }
+            }
+            Step::Close { visitor: n, session } => Command::Close { visitor: visitor(n), jti: jti(n, session) },
+            Step::Find { hold } => Command::Find { reservation: self.back(hold)?.reservation },
+            Step::HoldsOf { visitor: n } => Command::HoldsOf { visitor: visitor(n) },
+            Step::Pinned { for_ms, batch } => Command::Pinned { for_ms, batch },
+            Step::Version => Command::Version,
+            Step::Snapshot => Command::Snapshot,
+            Step::Changes { back, batch } => {
+                let version = match self.model.apply(Command::Version, self.now) {
+                    Outcome::Version(version) => version.version,
+                    _ => 0,
+                };
+                Command::Changes { after: (version + 2).saturating_sub(back), batch }
+            }
+        })
+    }
+
+    fn note(&mut self, taking: &Taking, what: What) {
+        let Taking { reservation, visitor, jti, .. } = taking.clone();
+        self.taken.push(Taken { reservation, visitor, jti, what });
+    }
+}
+
+fn sold(taken: Taken) -> Sold {
+    let Taken { reservation, visitor, jti, what } = taken;
+    Sold { reservation, visitor, jti, what }
+}
