@@ -6,6 +6,8 @@
 pub enum CloseCode {
     /// The place or session is over; nothing more will come.
     Done = 1000,
+    /// Frames that break RFC 6455.
+    Protocol = 1002,
     /// A binary frame: only text is understood.
     Unsupported = 1003,
     /// A text frame that is not UTF-8.
@@ -30,6 +32,7 @@ impl CloseCode {
     /// All codes.
     pub const ALL: &'static [CloseCode] = &[
         CloseCode::Done,
+        CloseCode::Protocol,
         CloseCode::Unsupported,
         CloseCode::InvalidUtf8,
         CloseCode::Policy,

@@ -46,6 +46,7 @@ codes! {
     NotFound = "NOT_FOUND", 404, false, "There is nothing at this address.";
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false, "This address does not take that method.";
     MisdirectedRequest = "MISDIRECTED_REQUEST", 421, false, "The Host header does not name this listener.";
+    UpgradeRequired = "UPGRADE_REQUIRED", 426, false, "This address speaks WebSocket, version 13.";
     OriginNotAllowed = "ORIGIN_NOT_ALLOWED", 403, false, "This origin may not do that.";
     RateLimited = "RATE_LIMITED", 429, true, "Too many requests.";
     Overloaded = "OVERLOADED", 503, true, "The server has more work than it can take. Try again shortly.";

@@ -5,6 +5,7 @@
 
 mod admission;
 mod answer;
+mod following;
 mod heard;
 mod joins;
 mod keys;
@@ -20,7 +21,14 @@ mod signals;
 mod sweep;
 mod tick;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize},
+    },
+    time::Duration,
+};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -33,10 +41,12 @@ use queue_core::{
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use following::Following;
 pub use keys::Keys;
 pub use line::LocalLine;
 pub use operator::{Overview, VisitorView};
 pub use push::{Push, Slot};
+pub use show::text;
 
 use crate::engine::{Engine, EngineError, Health};
 
@@ -74,7 +84,8 @@ pub struct Node {
     sessions: sessions::SessionCache,
     labels: EventLabels,
     metrics: metrics::NodeMetrics,
-    sockets: std::sync::atomic::AtomicUsize,
+    sockets: AtomicUsize,
+    next_socket: AtomicU64,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -93,6 +104,7 @@ impl Node {
             labels: EventLabels::default(),
             metrics: metrics::NodeMetrics::new(),
             sockets: 0.into(),
+            next_socket: 0.into(),
             stop,
             tasks: TaskTracker::new(),
         });
@@ -122,6 +134,20 @@ impl Node {
     /// The keys that sign and verify tokens.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// What was set.
+    pub(crate) const fn options(&self) -> &NodeOptions {
+        &self.options
+    }
+
+    /// WebSockets that are open on this node.
+    pub(crate) const fn sockets(&self) -> &AtomicUsize {
+        &self.sockets
+    }
+
+    pub(crate) fn count_sockets(&self, count: usize) {
+        self.metrics.sockets(count);
     }
 
     /// The time by the store's clock.

@@ -1,0 +1,133 @@
+//! A socket that follows a place, from its join to its end.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use queue_core::{
+    close::CloseCode,
+    ids::EventId,
+    line::Command,
+    service::http::ApiError,
+    token::place::PlaceClaims,
+    wire::{EndReason, QueueState, ServerMessage},
+};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{
+    LocalLine, Node, answer,
+    places::Joining,
+    push::{Phase, Slot},
+    show::text,
+};
+use crate::engine::TakenOver;
+
+/// A place that a socket follows. Dropping it ends the following, not the place.
+pub struct Following {
+    node: Arc<Node>,
+    line: Arc<LocalLine>,
+    slot: Arc<Slot>,
+    /// The session was claimed.
+    claimed: bool,
+}
+
+impl Joining {
+    /// The message that answers the join.
+    pub fn message(&self) -> Utf8Bytes {
+        let status = self.status.clone();
+        text(&match status.status {
+            QueueState::Active => ServerMessage::QueueEntryAllowed(status),
+            _ => ServerMessage::QueueUpdated(status),
+        })
+    }
+}
+
+impl Node {
+    /// Lets a socket follow what it joined. `resumes`: there may be older sockets of this visitor, here or on
+    /// other nodes, that are told so.
+    pub fn follow(self: &Arc<Self>, joining: Joining, resumes: bool) -> Following {
+        let Joining { line, visitor, seq, generation, active, .. } = joining;
+        let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
+        let phase = if active { Phase::Active } else { Phase::Waiting };
+        let slot = Arc::new(Slot::new(id, visitor.clone(), seq, generation, phase));
+        let older = line.slots.lock().insert(visitor.clone(), slot.clone());
+        if let Some(older) = older {
+            older.with(|inner| inner.finish(None, CloseCode::TakenOver));
+        }
+        if active {
+            slot.with(|inner| inner.ping());
+        } else {
+            line.ask(self.now());
+        }
+        if resumes {
+            let taken = TakenOver { event_id: line.event.clone(), visitor_id: visitor, node: self.id, socket: id };
+            let engine = self.engine.clone();
+            self.spawn(async move {
+                // An older tab that is not told keeps its socket: both show the same place.
+                if let Err(error) = engine.announce(taken).await {
+                    tracing::debug!(%error, "a take-over could not be announced");
+                }
+            });
+        }
+        Following { node: self.clone(), line, slot, claimed: false }
+    }
+}
+
+impl Following {
+    /// The event that is followed.
+    pub fn event(&self) -> &EventId {
+        &self.line.event
+    }
+
+    /// What the socket is to be told.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The peer gave a sign of life.
+    pub fn heard(&self) {
+        self.slot.hear();
+        let (phase, seq) = self.slot.with(|inner| (inner.phase, inner.seq));
+        if phase == Phase::Waiting {
+            self.line.hear(self.line.rank(seq), self.node.now());
+        }
+    }
+
+    /// Claims the session, once, if there is one: the peer was heard after it was let in.
+    pub async fn claim(&mut self) {
+        let active = self.slot.with(|inner| inner.phase == Phase::Active);
+        if active && !self.claimed {
+            let status = Command::Status(self.slot.visitor.clone());
+            self.claimed = self.node.apply(&self.line, None, status).await.is_ok();
+        }
+    }
+
+    /// Where the visitor stands now.
+    pub async fn resume(&self) -> Result<Utf8Bytes, ApiError> {
+        let (seq, generation) = self.slot.with(|inner| (inner.seq, inner.generation));
+        let (event, visitor) = (self.line.event.clone(), self.slot.visitor.clone());
+        let joining = self.node.join(&self.line.event, Some(PlaceClaims { event, visitor, seq, generation })).await?;
+        self.slot.with(|inner| {
+            (inner.seq, inner.generation) = (joining.seq, joining.generation);
+            if inner.phase != Phase::Over {
+                inner.phase = if joining.active { Phase::Active } else { Phase::Waiting };
+            }
+        });
+        Ok(joining.message())
+    }
+
+    /// Gives the place or session up.
+    pub async fn leave(&self) -> Result<Utf8Bytes, ApiError> {
+        self.node.leave(&self.line.event, &self.slot.visitor).await?;
+        let status = answer::ended(&self.line, self.node.now(), EndReason::Left);
+        Ok(text(&ServerMessage::QueueCleared(status)))
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut slots = self.line.slots.lock();
+        // A newer socket of the visitor stays.
+        if slots.get(&self.slot.visitor).is_some_and(|slot| slot.id == self.slot.id) {
+            slots.remove(&self.slot.visitor);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! WebSockets: the handshake, and what a message of a client means. One task per socket, which owns the
+//! connection and sleeps until the peer speaks or the node has something to say.
+
+mod closing;
+mod connection;
+mod presented;
+mod window;
+
+use std::sync::{Arc, atomic::Ordering};
+
+use http::{
+    HeaderValue, StatusCode,
+    header::{
+        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    },
+};
+use queue_core::{
+    codes::Code,
+    service::http::{ApiError, Request, Response, empty},
+    wire::WS_SUBPROTOCOL,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
+
+use crate::node::Node;
+
+/// Answers `GET /ws` with 101 and follows the socket in a task of `sockets`.
+pub fn upgrade(node: &Arc<Node>, sockets: &TaskTracker, mut request: Request) -> Result<Response, ApiError> {
+    request.require_origin_if_browser()?;
+    let accept = accept_key(&request)?;
+    let presented = presented::Presented::of(&request);
+    let (trace, draining) = (request.trace_id(), request.draining().clone());
+    let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);
+    let upgrade = request.upgrade();
+    let node = node.clone();
+    sockets.spawn(async move {
+        // A peer that went away during the handshake is no error.
+        let Ok(socket) = upgrade.complete().await else { return };
+        let guard = Counted::new(node.clone());
+        let full = guard.number > node.options().sockets_max;
+        connection::serve(node, socket, presented, trace, draining, full).await;
+    });
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if offered {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WS_SUBPROTOCOL));
+    }
+    Ok(response)
+}
+
+/// Checks the handshake (RFC 6455, section 4.2.1) and answers its key.
+fn accept_key(request: &Request) -> Result<HeaderValue, ApiError> {
+    let not_a_handshake = || {
+        ApiError::new(Code::UpgradeRequired)
+            .header(UPGRADE, HeaderValue::from_static("websocket"))
+            .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+    };
+    let upgrades = has_token(request, CONNECTION.as_str(), "upgrade") && has_token(request, "upgrade", "websocket");
+    if !upgrades || request.header(SEC_WEBSOCKET_VERSION.as_str()) != Some("13") {
+        return Err(not_a_handshake());
+    }
+    // Sixteen bytes in base64.
+    let key = request.header(SEC_WEBSOCKET_KEY.as_str()).map(str::trim).filter(|key| key.len() == 24);
+    let key = key.ok_or_else(not_a_handshake)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| not_a_handshake())
+}
+
+fn has_token(request: &Request, header: &str, token: &str) -> bool {
+    let values = request.headers().get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// One more open socket, for as long as it lives.
+struct Counted {
+    node: Arc<Node>,
+    number: usize,
+}
+
+impl Counted {
+    fn new(node: Arc<Node>) -> Self {
+        let number = node.sockets().fetch_add(1, Ordering::Relaxed) + 1;
+        node.count_sockets(number);
+        Self { node, number }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let before = self.node.sockets().fetch_sub(1, Ordering::Relaxed);
+        self.node.count_sockets(before - 1);
+    }
+}
