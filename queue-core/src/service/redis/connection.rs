@@ -18,6 +18,8 @@ use super::{Options, ServerIdentity, StoreUrl, Value};
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// So many unanswered pings in a row mean that the connection is lost.
 const PINGS_MISSED_MAX: u32 = 3;
+/// A cluster may send a call on to another node so often; it has not run by then.
+const REDIRECTIONS_MAX: u32 = 5;
 
 /// A connection and the task that drives it; the task ends with it.
 pub(super) struct Connection {
@@ -39,7 +41,8 @@ impl Connection {
         let mut config = url.config();
         config.version = version;
         // Without a reconnection policy the task ends with its connection.
-        let client = Client::new(config, Some(performance(options)), Some(connection(options)), None);
+        let connection = connection(options, url.is_cluster());
+        let client = Client::new(config, Some(performance(options)), Some(connection), None);
         let waiting = client.clone();
         let connected = waiting.wait_for_connect();
         tokio::pin!(connected);
@@ -119,11 +122,15 @@ fn performance(options: &Options) -> PerformanceConfig {
 
 /// The client's own queue stays unbounded: a full one makes it end its task, and
 /// [`Options::in_flight_max`] bounds what can be in it.
-fn connection(options: &Options) -> ConnectionConfig {
+///
+/// What was sent on a connection that is then lost is never sent again: for that it takes a
+/// reconnection policy. An attempt is counted for each redirection too, hence those of a cluster.
+fn connection(options: &Options, clustered: bool) -> ConnectionConfig {
     ConnectionConfig {
         connection_timeout: options.connect_timeout,
         internal_command_timeout: options.connect_timeout,
-        max_command_attempts: 1,
+        max_command_attempts: if clustered { 1 + REDIRECTIONS_MAX } else { 1 },
+        max_redirections: REDIRECTIONS_MAX,
         unresponsive: UnresponsiveConfig { max_timeout: Some(options.command_timeout * 4), interval: PING_EVERY },
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         ..ConnectionConfig::default()

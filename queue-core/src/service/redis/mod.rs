@@ -26,7 +26,12 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use fred::{clients::Client, interfaces::ClientLike as _, types::ClusterHash, types::CustomCommand, types::Value as FredValue};
+use fred::{
+    clients::Client,
+    interfaces::ClientLike as _,
+    types::{ClusterHash, CustomCommand, Value as FredValue},
+    util::redis_keyslot,
+};
 use tokio::{
     sync::{Notify, Semaphore, watch},
     task::AbortHandle,
@@ -202,12 +207,12 @@ impl Store {
     ) -> Result<Value, StoreError> {
         let call = script_args(script, keys, args);
         // Values are reference-counted: a second copy of the list costs no copy of the bytes.
-        match self.send("EVALSHA", ClusterHash::Offset(2), call.clone()).await? {
+        match self.send("EVALSHA", self.hash(&call, 2), call.clone()).await? {
             Err(message) if message.starts_with("NOSCRIPT") => {
                 // It did not run, so this is not a second attempt at running it.
                 let mut call = call;
                 call[0] = FredValue::Bytes(script.source().clone());
-                let answer = self.send("EVAL", ClusterHash::Offset(2), call).await?;
+                let answer = self.send("EVAL", self.hash(&call, 2), call).await?;
                 self.judge(script.name(), answer)
             }
             answer => self.judge(script.name(), answer),
@@ -230,9 +235,18 @@ impl Store {
         name: &'static str,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Value, StoreError> {
-        let args = args.into_iter().map(|arg| arg.into().into()).collect();
-        let answer = self.send(name, ClusterHash::FirstValue, args).await?;
+        let args: Vec<FredValue> = args.into_iter().map(|arg| arg.into().into()).collect();
+        let answer = self.send(name, self.hash(&args, 0), args).await?;
         self.judge(name, answer)
+    }
+
+    /// Where in a cluster a command goes whose key is the argument at `index`. Computed here, for
+    /// the client knows no other position than the first for commands that are not its own.
+    fn hash(&self, args: &[FredValue], index: usize) -> ClusterHash {
+        match args.get(index) {
+            Some(FredValue::Bytes(key)) if self.0.shared.url.is_cluster() => ClusterHash::Custom(redis_keyslot(key)),
+            _ => ClusterHash::Random,
+        }
     }
 
     /// Sends a command once. The inner error is the server's answer.

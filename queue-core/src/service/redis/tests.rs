@@ -325,3 +325,45 @@ async fn a_long_script_does_not_cost_the_connection() {
     }
     assert_eq!(store.health().borrow().epoch, 1);
 }
+
+/// Two nodes, each with half of the slots.
+async fn cluster() -> [TestRedis; 2] {
+    let args = ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-node-timeout", "2000"];
+    let nodes = [TestRedis::start_with(&args), TestRedis::start_with(&args)];
+    nodes[0].cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]);
+    nodes[1].cli(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]);
+    nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &nodes[1].port().to_string()]);
+    let begun = Instant::now();
+    while !nodes.iter().all(|node| {
+        let info = node.cli(&["CLUSTER", "INFO"]);
+        info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+    }) {
+        assert!(begun.elapsed() < SOON, "the nodes did not meet");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn a_cluster_is_one_store() {
+    let nodes = cluster().await;
+    let store = open(&nodes[0].url().replace("redis:", "redis-cluster:"), Options::default()).await;
+    let script = Script::new("two", "redis.call('INCR', KEYS[1]) return redis.call('INCR', KEYS[2])");
+    for event in 0..20 {
+        let keys = [format!("u:{{{event}}}:a"), format!("u:{{{event}}}:b")];
+        assert_eq!(store.run(&script, keys, NONE).await.unwrap(), Value::Int(1));
+    }
+    let held = |node: &TestRedis| node.cli(&["DBSIZE"]).parse::<u32>().unwrap();
+    assert_eq!(held(&nodes[0]) + held(&nodes[1]), 40);
+    assert!(held(&nodes[0]) > 0 && held(&nodes[1]) > 0);
+    let mut subscription = store.subscribe(["c"]);
+    assert_eq!(next(&mut subscription).await, Event::Resync);
+    for event in 0..10 {
+        let key = format!("u:{{{event}}}:log");
+        store.append_and_publish(&key, 10, "body", "c", "x").await.unwrap();
+        assert_eq!(next(&mut subscription).await, message("c", "x"));
+        assert_eq!(store.read_stream(&key, "0", 10).await.unwrap().len(), 1);
+    }
+    nodes[0].cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    until_epoch(&store, 2).await;
+}
