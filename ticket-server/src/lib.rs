@@ -6,5 +6,6 @@ pub mod engine;
 pub mod fields;
 pub mod ids;
 pub mod keys;
+pub mod ledger;
 pub mod limits;
 pub mod model;

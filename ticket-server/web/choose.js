@@ -29,6 +29,7 @@ export const map = new SeatMap($('map'), {
     state.tickets.clear();
     showTypes();
     showChoice();
+    map.on.look(seat);
     say(t(on ? 'saidChosen' : 'saidDropped', { name: seatName(seat), n: map.chosen.size, total: price(seatTotal()) }));
   },
   look(seat) {

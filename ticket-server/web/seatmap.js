@@ -29,6 +29,7 @@ export class SeatMap {
     root.addEventListener('pointerover', (event) => this.on.look(this.seatOf(event.target)));
     root.addEventListener('pointerleave', () => this.on.look(null));
     root.addEventListener('focusin', (event) => this.focused(this.seatOf(event.target)));
+    addEventListener('resize', () => this.zoomed || this.fit());
     this.near = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) this.build(this.blocks[entry.target.dataset.block]);
     }, { rootMargin: '600px' });
@@ -250,6 +251,7 @@ export class SeatMap {
   }
 
   zoom(direction) {
+    this.zoomed = true;
     this.size(Math.round(direction > 0 ? this.pitch * ZOOM_STEP : this.pitch / ZOOM_STEP));
   }
 }

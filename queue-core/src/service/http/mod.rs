@@ -27,6 +27,6 @@ pub use forwarded::TrustedProxies;
 pub use json::{BODY_BYTES_MAX, parse_json};
 pub use pipeline::App;
 pub use request::{Request, bearer};
-pub use response::{Response, asset, empty, html, json, page_headers, redirect, text};
+pub use response::{Response, asset, empty, html, json, matches_etag, page_headers, redirect, text};
 pub use router::{Method, Router};
 pub use server::{Bound, CONNECTIONS_MAX, HttpOptions, bind};
