@@ -1,5 +1,10 @@
 //! The waiting-room server.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod node;
+pub mod routes;
+pub mod server;
+pub mod sockets;

@@ -1,0 +1,233 @@
+//! The settings of `queue-server`: what there is, and what it must look like.
+//!
+//! Keys that nobody gives are made in the state folder at the start, never while settings are
+//! only checked.
+
+use std::path::Path;
+
+use queue_core::service::{
+    config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
+    keyfiles::{self, SECRET_CHARS_MIN, SigningKeys},
+    redis::StoreUrl,
+    secret::Secret,
+};
+
+use crate::routes::{EVENT_PLACEHOLDER, Site, origin_of};
+
+/// The program, for the command line.
+pub const PROGRAM: Program = Program {
+    name: "queue-server",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Virtual waiting rooms: joins, positions, admission, active tokens",
+    tables: &[OWN, SHARED],
+    // The ticket server's own settings: both often run in one environment.
+    foreign_env: &["USHER_LEDGER", "USHER_JWKS", "USHER_QUEUE"],
+};
+
+/// What only this server has.
+pub const OWN: &[Setting] = &[
+    Setting::value("listen", "USHER_LISTEN", "ADDRESS", "Where visitors are served").or("127.0.0.1:3003"),
+    Setting::value("ops-listen", "USHER_OPS_LISTEN", "ADDRESS", "Where operators, probes and metrics are served")
+        .or("127.0.0.1:9003"),
+    Setting::value(
+        "signing-keys",
+        "USHER_SIGNING_KEYS",
+        "DIR",
+        "Ed25519 keys (*.pem) of active tokens: the newest name signs, all verify [default: one made in the state folder]",
+    ),
+    Setting::secret_file(
+        "place-secret-file",
+        "USHER_PLACE_SECRET",
+        "A file with the secret of place tokens, at least 32 characters, the same on all nodes; several, separated by commas: the first signs, all verify [default: one made in the state folder]",
+    ),
+    Setting::value(
+        "tickets-url",
+        "USHER_TICKETS_URL",
+        "URL",
+        "Where people go after admission: an address with {eventId}, or a base to which /tickets/{eventId} is added",
+    )
+    .or("http://127.0.0.1:3002"),
+    Setting::value(
+        "queue-url",
+        "USHER_QUEUE_URL",
+        "URL",
+        "This server's public address, for redirects from other sites: with {eventId}, or a base to which /wait/{eventId} is added",
+    ),
+    Setting::list(
+        "return-urls",
+        "USHER_RETURN_URLS",
+        "URL",
+        "Addresses on other sites to which the waiting page may hand the active token over",
+    ),
+    Setting::value("user-jwks", "USHER_USER_JWKS", "URL", "Keys of user tokens (not supported yet)"),
+    Setting::secret_file("user-hs256-file", "USHER_USER_HS256", "A shared secret of user tokens (not supported yet)"),
+    Setting::value("user-issuer", "USHER_USER_ISSUER", "NAME", "The issuer of user tokens (not supported yet)"),
+    Setting::value("user-audience", "USHER_USER_AUDIENCE", "NAME", "The audience of user tokens (not supported yet)"),
+];
+
+/// Settings of what is not built yet: refused, so that nobody believes them to work.
+const NOT_SUPPORTED: &[&str] = &["user-jwks", "user-hs256-file", "user-issuer", "user-audience"];
+
+/// Where lines are kept.
+#[derive(Clone, Debug)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory,
+    /// In Redis.
+    Redis(Box<StoreUrl>),
+}
+
+/// The settings, checked.
+pub struct Config {
+    pub shared: SharedConfig,
+    pub store: StoreConfig,
+    /// The keys of active tokens; `None`: those of the state folder.
+    pub signing_keys: Option<SigningKeys>,
+    /// The secret of place tokens, or several with commas between them; `None`: that of the state folder.
+    pub place_secret: Option<Secret>,
+    pub site: Site,
+}
+
+impl Config {
+    /// Reads the settings; what is wrong with them is collected in `raw`.
+    pub fn read(raw: &mut Raw, env: Env<'_>) -> Self {
+        let shared = SharedConfig::read(raw, env);
+        let store = read_store(raw, shared.store.expose());
+        let signing_keys = raw.optional("signing-keys", "a folder with Ed25519 keys in files named *.pem", |folder| {
+            keyfiles::read_signing_keys(Path::new(folder))
+        });
+        for key in NOT_SUPPORTED {
+            if raw.is_given(key) {
+                raw.problem(key, "nothing: user tokens are not supported yet");
+            }
+        }
+        let site = Site {
+            tickets_url: raw.value("tickets-url", URL, url),
+            queue_url: raw.optional("queue-url", URL, url),
+            return_urls: raw.list("return-urls", "an address such as https://shop.example/done", plain_url),
+        };
+        Self { shared, store, signing_keys, place_secret: place_secret(raw), site }
+    }
+}
+
+const URL: &str = "an address such as https://shop.example or https://shop.example/events/{eventId}";
+
+fn read_store(raw: &mut Raw, text: &str) -> StoreConfig {
+    if text == "memory" {
+        return StoreConfig::Memory;
+    }
+    match StoreUrl::parse(text) {
+        Ok(url) => StoreConfig::Redis(Box::new(url)),
+        Err(error) => {
+            raw.problem("store", &format!("memory or a store's URL ({error})"));
+            StoreConfig::Memory
+        }
+    }
+}
+
+fn place_secret(raw: &mut Raw) -> Option<Secret> {
+    let secret = raw.secret("place-secret-file", SECRET_CHARS_MIN)?;
+    if let Err(error) = keyfiles::place_keys(&secret) {
+        raw.problem("place-secret-file", &format!("one secret, or several separated by commas ({error})"));
+    }
+    Some(secret)
+}
+
+/// An absolute address of the web; it may have the placeholder.
+fn url(text: &str) -> Result<String, &'static str> {
+    plain_url(&text.replace(EVENT_PLACEHOLDER, "e"))?;
+    Ok(text.to_owned())
+}
+
+fn plain_url(text: &str) -> Result<String, &'static str> {
+    let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
+    if clean && origin_of(text).is_some() { Ok(text.to_owned()) } else { Err("not an http or https address") }
+}
+
+#[cfg(test)]
+mod tests {
+    use queue_core::{
+        service::config::{Command, Problems, load},
+        token::keys::SigningKey,
+    };
+
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, Problems> {
+        let args = ["queue-server"].iter().chain(args).map(|arg| (*arg).to_owned());
+        let env = |name: &str| (name == "HOME").then(|| "/nowhere".to_owned());
+        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
+        let config = Config::read(&mut raw, &env);
+        raw.finish().map(|()| config)
+    }
+
+    fn problems(args: &[&str]) -> Vec<String> {
+        read(args).err().map(|problems| problems.0.into_iter().map(|p| p.key).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn nothing_need_be_said() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.shared.listen.port(), 3003);
+        assert_eq!(config.shared.ops_listen.port(), 9003);
+        assert!(matches!(config.store, StoreConfig::Memory));
+        assert!(config.signing_keys.is_none() && config.place_secret.is_none());
+    }
+
+    #[test]
+    fn all_problems_are_named() {
+        let found = problems(&[
+            "--listen=nowhere",
+            "--store=mysql://x",
+            "--signing-keys=/does/not/exist",
+            "--tickets-url=shop.example",
+            "--return-urls=https://a.example/x,javascript:alert(1)",
+            "--user-jwks=https://id.example/keys",
+            "--drain-seconds=0",
+        ]);
+        for key in ["listen", "store", "signing-keys", "tickets-url", "return-urls", "user-jwks", "drain-seconds"] {
+            assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn the_newest_name_signs() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |seed| SigningKey::from_seed(&[seed; 32]).unwrap();
+        for (name, seed) in [("2026-02.pem", 2), ("2026-01.pem", 1), ("2026-03.pem", 3)] {
+            std::fs::write(folder.path().join(name), key(seed).to_pem()).unwrap();
+        }
+        std::fs::write(folder.path().join("README"), "not a key").unwrap();
+        let flag = format!("--signing-keys={}", folder.path().display());
+        let keys = read(&[&flag]).unwrap().signing_keys.unwrap();
+        assert_eq!(keys.signer.public(), key(3).public());
+        assert_eq!(keys.public, [1, 2, 3].map(|seed| key(seed).public().clone()));
+        std::fs::write(folder.path().join("2026-04.pem"), "junk").unwrap();
+        assert_eq!(problems(&[&flag]), ["signing-keys"]);
+    }
+
+    #[test]
+    fn place_secrets_rotate() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let flag = format!("--place-secret-file={}", file.display());
+        std::fs::write(&file, format!("{},{}\n", "n".repeat(32), "o".repeat(40))).unwrap();
+        assert!(read(&[&flag]).unwrap().place_secret.is_some());
+        std::fs::write(&file, "short").unwrap();
+        assert_eq!(problems(&[&flag]), ["place-secret-file"]);
+        std::fs::write(&file, format!("{},short", "n".repeat(32))).unwrap();
+        assert_eq!(problems(&[&flag]), ["place-secret-file"]);
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        for good in ["http://127.0.0.1:3002", "https://a.example/{eventId}?x=1", "https://[::1]:8443/"] {
+            assert!(url(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "a.example", "ftp://a", "https://", "https://a b", "https://a/{event}", "https://a/\"", "https://a/#x"]
+        {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The gate that reverse proxies ask before they let a request through: nginx `auth_request`, Envoy
+//! `ext_authz`, Traefik ForwardAuth. 200 lets pass and 401 does not; a redirect comes only where it is
+//! asked for, since nginx makes 500 of one.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
+use queue_core::{
+    codes::Code,
+    ids::{EventId, VisitorId},
+    line::SessionState,
+    service::http::{ApiError, Request, Response, empty, redirect},
+};
+
+use super::{site::Site, tokens, verified::Verified, visitor::unauthorized};
+use crate::node::Node;
+
+const X_USHER_VISITOR: HeaderName = HeaderName::from_static("x-usher-visitor");
+const X_USHER_EVENT: HeaderName = HeaderName::from_static("x-usher-event");
+
+/// Whether the request bears an active token of the event whose session is live.
+pub async fn verify(
+    node: &Arc<Node>,
+    verified: &Verified,
+    site: &Site,
+    request: &Request,
+) -> Result<Response, ApiError> {
+    let event = match request.query("event") {
+        Some(text) if !text.is_empty() => EventId::new(&text).map_err(|e| ApiError::invalid("event", e))?,
+        _ => return Err(Code::EventRequired.into()),
+    };
+    match live(node, verified, request, &event).await {
+        Ok(visitor) => Ok(pass(&visitor, &event)),
+        Err(error) if error.info().status == 401 && wants_redirect(request)? => Ok(redirect(&site.waiting_url(&event))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The visitor whose session is live. A site behind the gate may use `Authorization` for itself, so a
+/// bearer token that is not ours does not stand in the way of the cookie.
+async fn live(
+    node: &Arc<Node>,
+    verified: &Verified,
+    request: &Request,
+    event: &EventId,
+) -> Result<VisitorId, ApiError> {
+    let mut refusal = Code::ActiveTokenRequired;
+    let verifier = node.keys().verifier();
+    for (token, _) in tokens::actives(request, event).into_iter().flatten() {
+        refusal = Code::ActiveTokenInvalid;
+        let Some(session) = verified.check(token, &verifier, node.now()).filter(|s| s.event == *event) else {
+            continue;
+        };
+        match node.session(event, session.jti).await {
+            Ok(SessionState::Live { visitor, .. }) if visitor == session.visitor => return Ok(visitor),
+            Ok(_) => {}
+            // An event that was removed has no sessions.
+            Err(error) if error.code() == Code::EventNotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(unauthorized(refusal))
+}
+
+fn pass(visitor: &VisitorId, event: &EventId) -> Response {
+    let mut response = empty(StatusCode::OK);
+    let value = |id: &str| HeaderValue::from_str(id).expect("identifiers are visible ASCII");
+    let headers = response.headers_mut();
+    headers.insert(X_USHER_VISITOR, value(visitor.as_str()));
+    headers.insert(X_USHER_EVENT, value(event.as_str()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn wants_redirect(request: &Request) -> Result<bool, ApiError> {
+    match request.query("redirect").as_deref() {
+        None | Some("" | "0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(ApiError::invalid("redirect", "must be 0 or 1")),
+    }
+}

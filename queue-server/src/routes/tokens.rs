@@ -1,0 +1,103 @@
+//! Which token a request shows, and the cookies that answers set.
+//!
+//! A place token travels as `x-usher-place`, as `Authorization: Bearer` or in a cookie, in this
+//! precedence; an active token as bearer or in a cookie. Tokens are never read from an address.
+
+use http::header::COOKIE;
+use queue_core::{
+    codes::Code,
+    ids::{EventId, Millis},
+    service::http::{ApiError, Request, Response, SetCookie},
+    token::place::{PlaceClaims, PlaceKeys},
+    wire::{PLACE_HEADER, QueueState, QueueStatus, active_cookie, place_cookie},
+};
+
+/// How long a browser keeps a place token: each answer begins it anew.
+const PLACE_COOKIE_SECS: u64 = 24 * 3600;
+
+/// How a request shows its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// In a header, by somebody who holds the token.
+    Explicitly,
+    /// In a cookie, which a browser adds whoever has written the request.
+    ByCookie,
+}
+
+/// A place token that was shown and is good for the event.
+pub struct ShownPlace<'r> {
+    pub claims: PlaceClaims,
+    pub token: &'r str,
+    pub shown: Shown,
+}
+
+/// The place token that the request shows for `event`. A bad one in a header is refused; a bad one in
+/// a cookie is as good as none.
+pub fn place<'r>(request: &'r Request, keys: &PlaceKeys, event: &EventId) -> Result<Option<ShownPlace<'r>>, ApiError> {
+    if let Some(token) = explicit_place(request)? {
+        return match read_place(token, keys, event) {
+            Some(claims) => Ok(Some(ShownPlace { claims, token, shown: Shown::Explicitly })),
+            None => Err(Code::PlaceTokenInvalid.into()),
+        };
+    }
+    if !request.headers().contains_key(COOKIE) {
+        return Ok(None);
+    }
+    let Some(token) = request.cookie(&place_cookie(event)) else { return Ok(None) };
+    let claims = read_place(token, keys, event);
+    Ok(claims.map(|claims| ShownPlace { claims, token, shown: Shown::ByCookie }))
+}
+
+fn explicit_place(request: &Request) -> Result<Option<&str>, ApiError> {
+    let mut values = request.headers().get_all(PLACE_HEADER).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(request.bearer()),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| Code::PlaceTokenInvalid.into()),
+        // Two of them cannot both be meant.
+        (Some(_), Some(_)) => Err(Code::PlaceTokenInvalid.into()),
+    }
+}
+
+fn read_place(token: &str, keys: &PlaceKeys, event: &EventId) -> Option<PlaceClaims> {
+    keys.verify(token).ok().filter(|claims| claims.event == *event)
+}
+
+/// The active tokens that the request shows, in the order of their precedence.
+pub fn actives<'r>(request: &'r Request, event: &EventId) -> [Option<(&'r str, Shown)>; 2] {
+    let cookie = request.headers().contains_key(COOKIE).then(|| request.cookie(&active_cookie(event))).flatten();
+    [request.bearer().map(|token| (token, Shown::Explicitly)), cookie.map(|token| (token, Shown::ByCookie))]
+}
+
+/// Sets the cookies that go with a status. `shown` is the place token to keep when the status has none.
+pub fn set_cookies(request: &Request, response: &mut Response, status: &QueueStatus, shown: &str) {
+    let secure = request.tls();
+    let headers = response.headers_mut();
+    let value = status.place_token.as_deref().unwrap_or(shown);
+    let name = place_cookie(&status.event_id);
+    SetCookie { name: &name, value, max_age_secs: Some(PLACE_COOKIE_SECS), secure }.append_to(headers);
+    match (&status.active_token, status.expires_at) {
+        (Some(token), Some(expires)) if status.status == QueueState::Active => {
+            let name = active_cookie(&status.event_id);
+            let max_age_secs = Some(left_secs(status.as_of, expires));
+            SetCookie { name: &name, value: token, max_age_secs, secure }.append_to(headers);
+        }
+        _ => forget_active(request, response, &status.event_id),
+    }
+}
+
+/// Takes an active token's cookie away from a browser that still has it: its session is over.
+pub fn forget_active(request: &Request, response: &mut Response, event: &EventId) {
+    if !request.headers().contains_key(COOKIE) {
+        return;
+    }
+    let name = active_cookie(event);
+    if request.cookie(&name).is_some() {
+        let gone = SetCookie { name: &name, value: "", max_age_secs: Some(0), secure: request.tls() };
+        gone.append_to(response.headers_mut());
+    }
+}
+
+/// Whole seconds until the session ends; 0 would take the cookie away at once.
+fn left_secs(now: Millis, expires: Millis) -> u64 {
+    expires.since(now).div_ceil(1000).max(1)
+}
