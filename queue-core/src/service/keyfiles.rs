@@ -115,7 +115,7 @@ impl StateDir {
             // Of a fixed name, so that servers that start together make the same one.
             let path = folder.join(FIRST_KEY);
             let not_a_key = |source| KeyFileError::NotAKey { path: path.clone(), source };
-            make_once(&path, || Ok(SigningKey::from_seed(&random()?).map_err(not_a_key)?.to_pem()))?;
+            make_once(&path, || SigningKey::from_seed(&random()?).map(|key| key.to_pem()).map_err(not_a_key))?;
         }
         read_signing_keys(&folder)
     }

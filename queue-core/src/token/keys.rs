@@ -3,6 +3,8 @@
 //! A key's `kid` is the RFC 7638 thumbprint of its public half, so the same key has the same
 //! name on every node without anybody agreeing on one.
 
+use std::sync::Arc;
+
 use aws_lc_rs::{
     digest,
     signature::{Ed25519KeyPair, KeyPair as _},
@@ -67,7 +69,7 @@ impl PublicKey {
 #[derive(Clone)]
 pub struct SigningKey {
     public: PublicKey,
-    encoding: EncodingKey,
+    pair: Arc<Ed25519KeyPair>,
 }
 
 impl std::fmt::Debug for SigningKey {
@@ -79,7 +81,7 @@ impl std::fmt::Debug for SigningKey {
 impl SigningKey {
     /// The key that 32 random bytes make.
     pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
-        Self::from_pair(&Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Rejected)?)
+        Self::from_pair(Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Rejected)?)
     }
 
     /// Reads a PKCS#8 PEM, as `openssl genpkey -algorithm ED25519` writes it.
@@ -89,19 +91,18 @@ impl SigningKey {
         }
         let encoding = EncodingKey::from_ed_pem(pem).map_err(|_| KeyError::NotEd25519Pem)?;
         let pair = Ed25519KeyPair::from_pkcs8(encoding.as_bytes()).map_err(|_| KeyError::NotEd25519Pem)?;
-        Self::from_pair(&pair)
+        Self::from_pair(pair)
     }
 
-    fn from_pair(pair: &Ed25519KeyPair) -> Result<Self, KeyError> {
+    fn from_pair(pair: Ed25519KeyPair) -> Result<Self, KeyError> {
         let raw = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Rejected)?;
-        let der = pair.to_pkcs8v1().map_err(|_| KeyError::Rejected)?;
-        Ok(Self { public: PublicKey::new(raw), encoding: EncodingKey::from_ed_der(der.as_ref()) })
+        Ok(Self { public: PublicKey::new(raw), pair: Arc::new(pair) })
     }
 
     /// The key as PKCS#8 PEM, which OpenSSL reads too.
     pub fn to_pem(&self) -> String {
         let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
-        let text = STANDARD.encode(self.encoding.as_bytes());
+        let text = STANDARD.encode(self.pair.to_pkcs8v1().expect("a key that was read can be written"));
         for start in (0..text.len()).step_by(64) {
             pem.push_str(&text[start..text.len().min(start + 64)]);
             pem.push('\n');
@@ -115,7 +116,10 @@ impl SigningKey {
         &self.public
     }
 
-    pub(super) fn encoding_key(&self) -> &EncodingKey {
-        &self.encoding
+    /// The signature of `message`.
+    pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let mut signature = [0; 64];
+        signature.copy_from_slice(self.pair.sign(message).as_ref());
+        signature
     }
 }
