@@ -6,7 +6,6 @@
 //! operations listener, which could be asked all the while, goes last. All within the drain's time:
 //! what is left then is cut off, and the exit is still 0.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::config::{Command, Env, Problems, Program, Raw, SharedConfig, load};
+use super::config::{Command, Env, Program, Raw, SharedConfig, load};
 use super::http::{self, App, Bound, HttpOptions};
 use super::ops::{DRAINING, Readiness};
 use super::{log, metrics};
@@ -165,11 +164,25 @@ pub fn main<C, F>(
     run: impl FnOnce(C, Lifecycle) -> F,
 ) -> ExitCode
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
+    main_with_args(program, args, configure, shared, run)
+}
+
+/// [`main`] with arguments from elsewhere, the program's name first.
+pub fn main_with_args<C, F>(
+    program: &Program,
+    args: impl IntoIterator<Item = String>,
+    configure: impl FnOnce(&mut Raw, Env<'_>) -> C,
+    shared: impl Fn(&C) -> &SharedConfig,
+    run: impl FnOnce(C, Lifecycle) -> F,
+) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let env = |name: &str| std::env::var(name).ok();
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
     let (mut raw, check_only) = match load(program, args, &env, names) {
         Command::Print(text) => {
             println!("{}", text.trim_end());
@@ -180,7 +193,8 @@ where
     };
     let config = configure(&mut raw, &env);
     if let Err(problems) = raw.finish() {
-        return refuse(program, &problems);
+        eprintln!("{}: {problems}", program.name);
+        return ExitCode::from(EXIT_CONFIG);
     }
     if check_only {
         raw.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -191,37 +205,36 @@ where
     log::init(settings.log_format, &settings.log_filter);
     raw.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let (drain, threads) = (settings.drain, settings.worker_threads);
+    match live(drain, threads, |life| run(config, life)) {
+        Ok(false) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::from(EXIT_FAILURE),
+        Err(error) => {
+            // Not only into the log, which the settings may have turned off.
+            eprintln!("{}: {error:#}", program.name);
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+/// Runs a server on a runtime of its own; whether a background task has failed.
+fn live<F>(drain: Duration, threads: usize, run: impl FnOnce(Lifecycle) -> F) -> anyhow::Result<bool>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all();
     if threads > 0 {
         builder.worker_threads(threads);
     }
-    let runtime = match builder.build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(program, &format!("cannot start the runtime: {error}")),
-    };
+    let runtime = builder.build().context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
         let life = Lifecycle::new(drain);
-        life.listen_to_signals()?;
+        life.listen_to_signals().context("cannot listen to signals")?;
         tokio::spawn(life.metrics.clone().upkeep());
-        let failed = life.clone();
-        // On a worker: the thread of block_on is no worker, and each wake-up of it would cross over.
-        run(config, life).await.map(|()| failed.has_failed())
+        // On a worker: this thread is none, and each wake-up of it would cross over.
+        tokio::spawn(run(life.clone())).await.context("the server broke down")??;
+        Ok(life.has_failed())
     });
     runtime.shutdown_timeout(EXIT_RESERVE_MAX / 4);
-    match ended {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => ExitCode::from(EXIT_FAILURE),
-        Err(error) => fail(program, &format!("{error:#}")),
-    }
-}
-
-fn refuse(program: &Program, problems: &Problems) -> ExitCode {
-    eprintln!("{}: {problems}", program.name);
-    ExitCode::from(EXIT_CONFIG)
-}
-
-fn fail(program: &Program, what: &(impl Display + ?Sized)) -> ExitCode {
-    eprintln!("{}: {what}", program.name);
-    ExitCode::from(EXIT_FAILURE)
+    ended
 }

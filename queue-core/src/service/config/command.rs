@@ -162,7 +162,7 @@ fn merge(
     use super::raw::Given;
     if !flags.is_empty() {
         if flags.len() > 1 && setting.kind != Kind::List {
-            problems.push(twice(setting.key, (!setting.secret).then(|| flags.join(", "))));
+            problems.push(twice(setting.key, setting.shown(&flags.join(", "))));
         }
         let texts = match setting.kind {
             Kind::List => flags.iter().flat_map(|flag| split(flag)).collect(),

@@ -45,7 +45,7 @@ pub(super) fn read(
                 }
             }
             None => {
-                let shown = (!setting.secret).then(|| value.to_string());
+                let shown = setting.shown(&value.to_string());
                 let expected = match setting.kind {
                     Kind::List => "a list of strings",
                     _ => "a string, a number or a boolean",

@@ -46,7 +46,7 @@ pub struct Setting {
     pub help: &'static str,
     /// What kind of value it has.
     pub kind: Kind,
-    /// Whether its value may be shown to nobody.
+    /// Whether its value is a secret, or a URL that may have a password in it.
     pub secret: bool,
 }
 
@@ -72,10 +72,17 @@ impl Setting {
         self
     }
 
-    /// A value that nobody may see (it may have a password in it).
+    /// A URL that may have a password in it, and is shown only when it has none.
     pub const fn secret(mut self) -> Self {
         self.secret = true;
         self
+    }
+
+    /// What of a value may be shown: nothing of a secret. A URL's password stands before an `@` or
+    /// among its parameters.
+    fn shown(&self, value: &str) -> Option<String> {
+        let bare = self.kind == Kind::Value && !value.contains(['@', '?']);
+        (!self.secret || bare).then(|| value.to_owned())
     }
 
     /// Without an environment variable.

@@ -62,7 +62,7 @@ impl Raw {
             Some(texts) => texts.first()?.clone(),
             None => self.setting(key).default?.to_owned(),
         };
-        read(&text).map_err(|e| self.bad(key, &text, &format!("{expected} ({e})"))).ok()
+        read(&text).map_err(|e| self.bad(key, &text, expected, &e.to_string())).ok()
     }
 
     /// As [`Raw::value`], for what `FromStr` reads.
@@ -95,7 +95,7 @@ impl Raw {
         for text in texts {
             match read(&text) {
                 Ok(value) => values.push(value),
-                Err(e) => self.bad(key, &text, &format!("{expected} ({e})")),
+                Err(e) => self.bad(key, &text, expected, &e.to_string()),
             }
         }
         values
@@ -146,7 +146,7 @@ impl Raw {
 
     /// Notes a problem that only shows when settings are seen together.
     pub fn problem(&mut self, key: &str, expected: &str) {
-        let shown = (!self.setting(key).secret).then(|| self.text(key).map(str::to_owned)).flatten();
+        let shown = self.shown(key);
         self.note(key, shown, expected.to_owned());
     }
 
@@ -175,14 +175,17 @@ impl Raw {
         self.given(key).map(|given| given.texts.as_slice())
     }
 
-    fn bad(&mut self, key: &str, text: &str, expected: &str) {
-        // An error's own words may repeat the value: those of a secret are left out.
-        if self.setting(key).secret {
-            let expected = expected.rsplit_once(" (").map_or(expected, |(expected, _)| expected).to_owned();
-            self.note(key, None, expected);
-        } else {
-            self.note(key, Some(text.to_owned()), expected.to_owned());
-        }
+    /// The value as a problem may show it: all of a list.
+    fn shown(&self, key: &str) -> Option<String> {
+        let text = self.texts(key).map(|texts| texts.join(", ")).or_else(|| self.text(key).map(str::to_owned))?;
+        self.setting(key).shown(&text)
+    }
+
+    fn bad(&mut self, key: &str, text: &str, expected: &str, error: &str) {
+        let shown = self.setting(key).shown(text);
+        // An error's own words may repeat the value: those about a hidden one are left out.
+        let expected = if shown.is_some() { format!("{expected} ({error})") } else { expected.to_owned() };
+        self.note(key, shown, expected);
     }
 
     fn note(&mut self, key: &str, value: Option<String>, expected: String) {

@@ -38,7 +38,8 @@ pub struct Timeouts {
     pub body: Duration,
     /// For the peer to take a chunk of a streamed answer.
     pub stall: Duration,
-    /// For the rest of a head once the server drains.
+    /// For the rest of a head, and for a slow reader to take the rest of an answer, once the server
+    /// drains.
     pub drain_head: Duration,
 }
 
@@ -49,7 +50,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(60),
             body: Duration::from_secs(10),
             stall: Duration::from_secs(60),
-            drain_head: Duration::from_secs(2),
+            drain_head: Duration::from_secs(5),
         }
     }
 }
@@ -95,10 +96,12 @@ impl Connection {
         self.enter(HANDLING, now);
     }
 
-    /// When the connection is overdue as things stand; `None` while it is our turn.
-    fn overdue_at(&self, timeouts: &Timeouts) -> Option<Instant> {
+    /// When the connection is overdue as things stand; `None` while it is our turn. While the server
+    /// drains, nobody has time to begin a request.
+    fn overdue_at(&self, timeouts: &Timeouts, drains: bool) -> Option<Instant> {
         let since = self.opened + Duration::from_millis(self.since_ms.load(Ordering::Relaxed));
         match self.state.load(Ordering::Relaxed) {
+            OPENING | IDLE if drains => Some(since),
             OPENING => Some(since + timeouts.head),
             SENDING => Some(since + timeouts.stall),
             IDLE => Some(since + timeouts.idle),
@@ -171,7 +174,9 @@ pub(super) async fn serve<A: App>(
     };
     let http = service.http1.serve_connection(TokioIo::new(stream), handler).with_upgrades();
     tokio::pin!(http);
-    let timer = sleep_until(connection.opened + timeouts.head);
+    // Whatever the connection does next, it is not overdue before this has passed.
+    let soonest = timeouts.idle.min(timeouts.stall);
+    let timer = sleep_until(connection.opened + timeouts.head.min(soonest));
     tokio::pin!(timer);
     let mut drains = false;
     loop {
@@ -185,12 +190,12 @@ pub(super) async fn serve<A: App>(
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                match connection.overdue_at(&timeouts) {
-                    Some(at) if at <= now || drains => return,
-                    Some(at) => timer.as_mut().reset(at),
-                    // Whenever the answer ends, it is not overdue before this.
-                    None => timer.as_mut().reset(now + timeouts.idle.min(timeouts.stall)),
+                let overdue = connection.overdue_at(&timeouts, drains);
+                if overdue.is_some_and(|at| at <= now) {
+                    return;
                 }
+                let next = now + soonest;
+                timer.as_mut().reset(overdue.map_or(next, |at| at.min(next)));
             }
             () = draining.cancelled(), if !drains => {
                 drains = true;

@@ -72,7 +72,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, ApiErro
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads bytes as `T`.
+/// Reads bytes as `T`: an object, since all our bodies are (serde would take an array for a struct).
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
@@ -81,6 +81,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     });
     match read {
         Ok(value) => match reader.end() {
+            Ok(()) if !is_object(body) => Err(ApiError::invalid("", "expected an object")),
             Ok(()) => Ok(value),
             Err(e) => Err(malformed(&e)),
         },
@@ -93,6 +94,10 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         }
         Err((_, e)) => Err(malformed(&e)),
     }
+}
+
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
 }
 
 fn expect_json(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -188,6 +193,7 @@ mod tests {
             (r#"{"eventId":"e","seats":[],"other":1}"#, "other"),
             (r#"{"eventId":"e","eventId":"f","seats":[]}"#, "eventId"),
             ("[]", ""),
+            (r#"["e",[]]"#, ""),
             ("5", ""),
             ("null", ""),
         ] {
