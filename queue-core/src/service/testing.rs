@@ -97,10 +97,7 @@ impl TestRedis {
 
     /// What `redis-cli` prints for these arguments, without the line end.
     pub fn cli(&self, args: &[&str]) -> String {
-        let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port]).args(args).output();
-        let output = output.unwrap_or_else(|error| panic!("cannot run redis-cli ({error}): run `make setup`"));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        cli(self.port, args)
     }
 
     fn signal(&self, signal: &str) {
@@ -115,20 +112,82 @@ impl Drop for TestRedis {
     }
 }
 
+/// A lone `redis-sentinel` that watches one server and its replicas and fails over within a few
+/// seconds. Killed when dropped.
+#[derive(Debug)]
+pub struct TestSentinel {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl TestSentinel {
+    /// Starts a sentinel that knows `master` as `name`, and waits until it answers.
+    pub fn start(name: &str, master: &TestRedis) -> Self {
+        let folder = tempfile::Builder::new().prefix("sentinel").tempdir().expect("a temporary folder");
+        let path = folder.path().join("sentinel.conf");
+        for _ in 0..PORTS_TRIED_MAX {
+            let port = free_port();
+            let settings = format!(
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {name} 127.0.0.1 {} 1\n\
+                 sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 3000\n",
+                folder.path().display(),
+                master.port()
+            );
+            std::fs::write(&path, settings).expect("a file in a folder of our own");
+            let mut child = start_server(Command::new("redis-server").arg(&path).arg("--sentinel"));
+            if answers(&mut child, port) {
+                return Self { child, port, _folder: folder };
+            }
+            stop(&mut child);
+        }
+        panic!("redis-sentinel did not start");
+    }
+
+    /// Where the server of this name is found.
+    pub fn url(&self, name: &str) -> String {
+        format!("redis-sentinel://127.0.0.1:{}?sentinelServiceName={name}", self.port)
+    }
+
+    /// How many replicas of the server of this name it knows: without one it cannot fail over.
+    pub fn replicas(&self, name: &str) -> usize {
+        let lines = cli(self.port, &["SENTINEL", "REPLICAS", name]);
+        lines.lines().filter(|line| *line == "runid").count()
+    }
+}
+
+impl Drop for TestSentinel {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
 fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Child {
     let path = folder.path();
-    Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
-        .arg("--dir")
-        .arg(path)
-        .arg("--unixsocket")
-        .arg(path.join("s"))
-        .args(args)
+    start_server(
+        Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(path)
+            .arg("--unixsocket")
+            .arg(path.join("s"))
+            .args(args),
+    )
+}
+
+fn start_server(command: &mut Command) -> Child {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run redis-server ({error}): run `make setup`"))
+}
+
+fn cli(port: u16, args: &[&str]) -> String {
+    let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run redis-cli ({error}): run `make setup`"));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn stop(child: &mut Child) {

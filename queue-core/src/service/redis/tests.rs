@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Event, Options, Script, Store, StoreError, StoreUrl, Value};
-use crate::service::testing::TestRedis;
+use crate::service::testing::{TestRedis, TestSentinel};
 
 /// Longer than anything here takes on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -366,4 +366,28 @@ async fn a_cluster_is_one_store() {
     }
     nodes[0].cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     until_epoch(&store, 2).await;
+}
+
+#[tokio::test]
+async fn a_failover_is_followed() {
+    let mut first = TestRedis::start();
+    let second = TestRedis::start_with(&["--replicaof", "127.0.0.1", &first.port().to_string()]);
+    let sentinel = TestSentinel::start("main", &first);
+    let store = open(&sentinel.url("main"), Options::default()).await;
+    let before = until_epoch(&store, 1).await;
+    let mut subscription = store.subscribe(["c"]);
+    assert_eq!(next(&mut subscription).await, Event::Resync);
+    store.command("SET", ["k", "v"]).await.unwrap();
+    let begun = Instant::now();
+    while second.cli(&["GET", "k"]) != "v" || sentinel.replicas("main") != 1 {
+        assert!(begun.elapsed() < SOON, "the sentinel does not know a replica that is up to date");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.kill();
+    let after = until_epoch(&store, 2).await;
+    assert_ne!(before.server, after.server);
+    assert_eq!(store.command("GET", ["k"]).await.unwrap(), Value::Bytes("v".into()));
+    assert_eq!(next(&mut subscription).await, Event::Resync);
+    store.publish("c", "x").await.unwrap();
+    assert_eq!(next(&mut subscription).await, message("c", "x"));
 }
