@@ -182,7 +182,7 @@ export class Line {
     if (asked === null) this.failures += 1;
     this.on.link(navigator.onLine ? (this.polling ? 'polling' : 'connecting') : 'offline');
     this.reconnecting = setTimeout(() => this.connect(), delay);
-    if (this.failures >= FAILURES_BEFORE_POLLING || code === 1000) this.pollSoon(0);
+    if (!this.polling && (this.failures >= FAILURES_BEFORE_POLLING || code === 1000)) this.pollSoon(0);
   }
 
   pollSoon(delay) {

@@ -21,7 +21,10 @@ let destination = ticketsUrl;
 
 const line = new Line(eventId, {
   status: received,
-  link: showLink,
+  link: (state) => {
+    if (state === 'live') attempts = 0;
+    showLink(state);
+  },
   error: (failure) => problem(failure),
   closed: (why) => {
     if (why === 'elsewhere') show('elsewhere');
@@ -38,9 +41,7 @@ async function join() {
   clearTimeout(timer);
   if (view.name !== 'joining') show('joining');
   try {
-    const status = await line.check();
-    attempts = 0;
-    received(status);
+    received(await line.check());
   } catch (failure) {
     if (!(failure instanceof Failure)) throw failure;
     const patience = failure.retryable || failure.code === 'NETWORK';
