@@ -249,3 +249,30 @@ async fn what_does_not_finish_is_cut_off() {
     tokio::time::timeout(PATIENCE, server.serving).await.expect("it ends").unwrap();
     assert!(busy.until_closed().await.is_empty());
 }
+
+#[tokio::test]
+async fn an_answer_before_the_body_is_read_reaches_the_client() {
+    let server = serve(options()).await;
+    let body = vec![b'x'; 2_000_000];
+    for (path, status) in [("/json", 413), ("/nowhere", 404)] {
+        for kind in ["content-type: application/json\r\n", ""] {
+            let mut raw = server.connect().await;
+            let length = body.len();
+            raw.send(&format!("POST {path} HTTP/1.1\r\nhost: x\r\n{kind}content-length: {length}\r\n\r\n")).await;
+            // The answer is on its way already; who only sends at first must still get to read it.
+            raw.0.write_all(&body).await.unwrap();
+            let status = if path == "/json" && kind.is_empty() { 415 } else { status };
+            assert_eq!(raw.answer().await.status, status, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_never_closes_does_not_hold_its_place() {
+    let server = serve(HttpOptions { connections_max: 1, ..options() }).await;
+    let mut raw = server.connect().await;
+    raw.send("GET /items/1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(raw.answer().await.status, 200);
+    works_again(&server).await;
+    drop(raw);
+}

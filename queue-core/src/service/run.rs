@@ -95,6 +95,7 @@ impl Lifecycle {
         (public, app, options): (Bound, Arc<P>, HttpOptions),
         (ops, ops_app, ops_options): (Bound, Arc<O>, HttpOptions),
     ) {
+        tracing::info!(public = %public.address(), operations = %ops.address(), "serving");
         let ops_draining = CancellationToken::new();
         let killed = self.killed.clone();
         let ops = tokio::spawn(ops.serve(ops_app, ops_options, ops_draining.clone(), killed.clone()));

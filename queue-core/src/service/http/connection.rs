@@ -13,13 +13,13 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
+use super::linger::LingeringTcp;
 use super::pipeline::{App, Service, answer};
 
 /// A request's head is at most so large.
@@ -154,7 +154,7 @@ impl Upgrade {
     /// Waits until the 101 was sent. Spawn it: it ends only after the handler has answered.
     pub async fn complete(self) -> Result<UpgradedSocket, hyper::Error> {
         let upgraded = self.on.await?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the listener gives hyper nothing else");
+        let parts = upgraded.downcast::<LingeringTcp>().expect("the listener gives hyper nothing else");
         Ok(UpgradedSocket { tcp: parts.io.into_inner(), leading: parts.read_buf, guard: self.guard })
     }
 }
@@ -172,7 +172,7 @@ pub(super) async fn serve<A: App>(
         let (service, connection) = (service.clone(), connection.clone());
         hyper::service::service_fn(move |request| answer(service.clone(), connection.clone(), request))
     };
-    let http = service.http1.serve_connection(TokioIo::new(stream), handler).with_upgrades();
+    let http = service.http1.serve_connection(LingeringTcp::new(stream), handler).with_upgrades();
     tokio::pin!(http);
     // Whatever the connection does next, it is not overdue before this has passed.
     let soonest = timeouts.idle.min(timeouts.stall);

@@ -11,6 +11,7 @@ mod cors;
 mod error;
 mod forwarded;
 mod json;
+mod linger;
 mod pipeline;
 mod request;
 mod request_metrics;
