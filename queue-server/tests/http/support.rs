@@ -1,0 +1,238 @@
+//! A server in this process, and a client that says what it got.
+
+use std::time::Duration;
+
+use queue_core::{
+    service::{
+        config::{Command, load},
+        keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, PLACE_SECRET, SigningKeys, StateDir, place_keys},
+        run::Lifecycle,
+    },
+    token::place::PlaceKeys,
+};
+use queue_server::{
+    config::{Config, PROGRAM},
+    server::Server,
+};
+use reqwest::{Method, RequestBuilder, header::HeaderMap, redirect::Policy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What is expected within seconds has not happened after so long.
+const WITHIN: Duration = Duration::from_secs(15);
+
+/// A server with a state folder of its own.
+pub struct TestServer {
+    pub url: String,
+    pub ops: String,
+    pub operator: String,
+    pub peer: String,
+    pub life: Lifecycle,
+    client: reqwest::Client,
+    state: StateDir,
+    _folder: TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub json: Value,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&folder.path().join("state")).unwrap();
+        let state_flag = format!("--state-dir={}", state.path().display());
+        let own = ["queue-server", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", &state_flag];
+        let args = own.iter().chain(flags).map(|arg| (*arg).to_owned());
+        let env = |_: &str| None;
+        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
+        let config = Config::read(&mut raw, &env);
+        raw.finish().unwrap();
+        let life = Lifecycle::new(Duration::from_secs(5));
+        let server = Server::start(config, &life).await.unwrap();
+        let (url, ops) = (format!("http://{}", server.address()), format!("http://{}", server.ops_address()));
+        tokio::spawn(server.serve(life.clone()));
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(Duration::from_secs(10))
+            .build()
+            .unwrap();
+        let secret = |name: &str| state.secret(name).unwrap().expose().to_owned();
+        let (operator, peer) = (secret(OPERATOR_TOKEN), secret(PEER_TOKEN));
+        Self { url, ops, operator, peer, life, client, state, _folder: folder }
+    }
+
+    /// With an event of this policy.
+    pub async fn with_event(event: &str, policy: Value) -> Self {
+        let server = Self::start().await;
+        server.configure(event, policy).await;
+        server
+    }
+
+    pub async fn configure(&self, event: &str, policy: Value) -> Answer {
+        let answer = self.operate(Method::PUT, &format!("admin/{event}"), Some(policy)).await;
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        answer
+    }
+
+    /// A request to the public listener.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// `check`, `leave`, `release`: a request to a visitor's route.
+    pub fn post(&self, verb: &str, event: &str) -> RequestBuilder {
+        self.request(Method::POST, &format!("/api/v1/queue/{verb}/{event}"))
+    }
+
+    pub fn status(&self, event: &str) -> RequestBuilder {
+        self.get(&format!("/api/v1/queue/status/{event}"))
+    }
+
+    /// A request to the operations listener, without a token.
+    pub fn ops_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.ops))
+    }
+
+    /// What an operator asks for.
+    pub async fn operate(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.ops_request(method, &format!("/api/v1/queue/{path}")).bearer_auth(&self.operator);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.answer().await
+    }
+
+    /// Joins anew and gives the status.
+    pub async fn join(&self, event: &str) -> Value {
+        let answer = self.post("check", event).answer().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json
+    }
+
+    /// The status of a place.
+    pub async fn status_of(&self, event: &str, place: &str) -> Value {
+        let answer = self.status(event).header("x-usher-place", place).answer().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json
+    }
+
+    /// Asks until the status of a place is this one.
+    pub async fn await_status(&self, event: &str, place: &str, wanted: &str) -> Value {
+        eventually(wanted, async || {
+            let status = self.status_of(event, place).await;
+            (status["status"] == wanted).then_some(status)
+        })
+        .await
+    }
+
+    pub fn signing_keys(&self) -> SigningKeys {
+        self.state.signing_keys().unwrap()
+    }
+
+    pub fn place_keys(&self) -> PlaceKeys {
+        place_keys(&self.state.secret(PLACE_SECRET).unwrap()).unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.life.shut_down();
+    }
+}
+
+/// Tries until there is something.
+pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = tokio::time::Instant::now() + WITHIN;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < until, "waited too long for: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Sends a request and reads the whole answer. Every error must have the one body.
+pub trait Ask {
+    fn answer(self) -> impl Future<Output = Answer>;
+}
+
+impl Ask for RequestBuilder {
+    async fn answer(self) -> Answer {
+        let response = self.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let answer = Answer { status, headers, text, json };
+        assert_eq!(answer.header("x-trace-id").len(), 32);
+        if status >= 400 && !answer.header("content-type").starts_with("text/html") {
+            answer.assert_is_error();
+        }
+        answer
+    }
+}
+
+impl Answer {
+    /// A header's value; empty if there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or_default()
+    }
+
+    /// Status and code.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.code())
+    }
+
+    /// The `Set-Cookie` line of this cookie.
+    pub fn cookie_line(&self, name: &str) -> Option<String> {
+        let lines = self.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+        lines.filter(|line| line.starts_with(&format!("{name}="))).map(str::to_owned).next()
+    }
+
+    /// The value of a cookie that is set.
+    pub fn cookie(&self, name: &str) -> Option<String> {
+        let line = self.cookie_line(name)?;
+        let (_, value) = line.split(';').next()?.split_once('=')?;
+        Some(value.to_owned())
+    }
+
+    fn assert_is_error(&self) {
+        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
+        let body: queue_core::wire::ErrorBody = serde_json::from_str(&self.text).expect("the error body");
+        let code = queue_core::codes::Code::ALL.iter().find(|code| code.info().name == body.code);
+        let info = code.unwrap_or_else(|| panic!("{} is in no table", body.code)).info();
+        assert_eq!((info.status, info.retryable), (self.status, body.retryable), "{self:?}");
+        assert_eq!(body.trace_id, self.header("x-trace-id"));
+        assert!(!body.message.is_empty());
+        assert_eq!(!self.header("retry-after").is_empty(), matches!(self.status, 429 | 503), "{self:?}");
+    }
+}
+
+/// The text of a JSON value that is one.
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+/// A policy of this capacity.
+pub fn capacity(capacity: u32) -> Value {
+    json!({ "capacity": capacity })
+}
