@@ -1,5 +1,5 @@
-//! HTTP/1.1 for both servers: a listener with bounds ([`server`]), one pass around every handler
-//! ([`pipeline`]) that does traces, errors, CORS and metrics, and what handlers need.
+//! HTTP/1.1 for both servers: a listener with bounds (`server`), one pass around every handler
+//! (`pipeline`) that does traces, errors, CORS and metrics, and what handlers need.
 //!
 //! A server implements [`App`]; what it answers is a [`Response`] or an [`ApiError`]. There are no
 //! layers: a hot request costs one routing lookup, no registry lookups and no boxed futures.
