@@ -86,4 +86,5 @@ codes! {
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, "The Idempotency-Key was used with another body.";
     OrderInProgress = "ORDER_IN_PROGRESS", 409, true, "The order is still running.";
     LedgerUnavailable = "LEDGER_UNAVAILABLE", 503, true, "The ledger cannot be reached. Try again shortly.";
+    KeysUnavailable = "KEYS_UNAVAILABLE", 503, true, "The keys that tokens are checked with cannot be fetched. Try again shortly.";
 }

@@ -1,11 +1,20 @@
 //! The ticket server: events, seats, holds, bookings.
+//!
+//! From the outside in: `routes` read tokens and bodies, [`office`] puts together what the store
+//! ([`engine`], the rules of [`model`]) and the [`ledger`] decide, [`relay`] tells the queue. Nothing in
+//! [`model`] does I/O, and nothing outside of [`engine`] knows where the state lives.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod engine;
 pub mod fields;
+pub mod gate;
 pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
 pub mod model;
+pub mod office;
+pub mod peer;
+pub mod relay;
+pub mod sessions;

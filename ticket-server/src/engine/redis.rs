@@ -162,6 +162,7 @@ fn encode(command: Command) -> (&'static Transition, Vec<Arg>) {
         Command::Close { visitor, jti } => (&script::CLOSE, vec![visitor.as_str().into(), jti.to_string().into()]),
         Command::Find { reservation } => (&script::FIND, vec![reservation.as_str().into()]),
         Command::HoldsOf { visitor } => (&script::HOLDS_OF, vec![visitor.as_str().into()]),
+        Command::Holds { skip, batch } => (&script::HOLDS, vec![skip.into(), batch.into()]),
         Command::Pinned { for_ms, batch } => (&script::PINNED, vec![for_ms.into(), batch.into()]),
         Command::Version => (&script::VERSION, vec![]),
         Command::Snapshot => (&script::SNAPSHOT, vec![]),

@@ -133,6 +133,7 @@ transitions! {
     CLOSE = "close", [Meta Visitors Ended], ["visitor" "jti"], [CLOCK ITEMS];
     FIND = "find", [Meta Holds Past], ["reservation"], [];
     HOLDS_OF = "holds_of", [Meta Holds Visitors], ["visitor"], [ITEMS];
+    HOLDS = "holds", [Meta Holds Ends], ["skip" "batch"], [];
     PINNED = "pinned", [Meta Holds Pins], ["for_ms" "batch"], [CLOCK];
     VERSION = "version", [Meta], [], [];
     SNAPSHOT = "snapshot", [Meta Seats Tallies], [], [];

@@ -6,10 +6,7 @@
 use std::collections::HashSet;
 
 use queue_core::ids::{EventId, Jti};
-use sqlx::{
-    ConnectOptions as _, QueryBuilder, Row as _, Sqlite, SqliteConnection,
-    sqlite::SqliteConnectOptions,
-};
+use sqlx::{ConnectOptions as _, QueryBuilder, Row as _, Sqlite, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -198,7 +195,8 @@ async fn book(connection: &mut SqliteConnection, booking: &Booking) -> Result<De
             }
         }
     }
-    let query = sqlx::query("INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at) VALUES (?, ?, ?, ?, ?)");
+    let query =
+        sqlx::query("INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at) VALUES (?, ?, ?, ?, ?)");
     let query = query.bind(booking.event.as_str()).bind(booking.visitor.as_str()).bind(booking.jti.to_string());
     let query = query.bind(booking.reservation.as_str()).bind(int(booking.at.0));
     query.execute(&mut *connection).await.map_err(away)?;
@@ -206,7 +204,11 @@ async fn book(connection: &mut SqliteConnection, booking: &Booking) -> Result<De
 }
 
 async fn fence(connection: &mut SqliteConnection, booking: &Booking) -> Result<Decision, LedgerError> {
-    if insert(connection, booking, "ABORTED").await? { Ok(Decision::Aborted) } else { decided(connection, booking).await }
+    if insert(connection, booking, "ABORTED").await? {
+        Ok(Decision::Aborted)
+    } else {
+        decided(connection, booking).await
+    }
 }
 
 /// Whether the row is new: whoever inserts it has decided.

@@ -192,6 +192,13 @@ pub enum Command {
         /// The visitor.
         visitor: VisitorId,
     },
+    /// Reads unpinned holds, those that end first first.
+    Holds {
+        /// How many to leave out.
+        skip: usize,
+        /// How many, at most.
+        batch: usize,
+    },
     /// Reads which holds were pinned that long ago, the oldest first.
     Pinned {
         /// Pinned for at least so long.

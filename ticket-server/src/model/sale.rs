@@ -70,6 +70,7 @@ impl Sale {
             Command::Close { visitor, jti } => self.close(&visitor, jti, now),
             Command::Find { reservation } => self.find(&reservation),
             Command::HoldsOf { visitor } => Outcome::Holds(self.holds_of(&visitor)),
+            Command::Holds { skip, batch } => Outcome::Holds(self.unpinned(skip, batch)),
             Command::Pinned { for_ms, batch } => Outcome::Holds(self.pinned(for_ms, batch, now)),
             Command::Version => Outcome::Version(self.version()),
             Command::Snapshot => Outcome::Snapshot(self.snapshot()),
@@ -281,6 +282,11 @@ impl Sale {
         let items = self.visitors.get(visitor).map_or(&[][..], Vec::as_slice);
         let held = items.iter().filter(|item| !item.sold);
         held.filter_map(|item| self.holds.get(&item.reservation)).cloned().collect()
+    }
+
+    fn unpinned(&self, skip: usize, batch: usize) -> Vec<Hold> {
+        let ends = self.ends.iter().skip(skip).take(batch);
+        ends.filter_map(|(_, reservation)| self.holds.get(reservation)).cloned().collect()
     }
 
     fn pinned(&self, for_ms: u64, batch: usize, now: Millis) -> Vec<Hold> {

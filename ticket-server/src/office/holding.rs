@@ -1,0 +1,232 @@
+//! Taking, extending and giving up holds.
+
+use std::{collections::HashSet, sync::Arc};
+
+use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use serde_json::json;
+
+use super::{Caller, Office, Reservation, ReservationState, refused, unexpected};
+use crate::{
+    ids::{RESERVATION_NONCE_BYTES, ReservationId, SeatId, TicketTypeId},
+    limits::EXTEND_MS_DEFAULT,
+    model::{Command, Hall, Outcome, Refusal, Taking},
+    sessions::Standing,
+};
+
+/// What is wanted, checked for form.
+#[derive(Clone, Debug)]
+pub enum HoldWish {
+    /// These seats, all or none.
+    Seats(Vec<SeatId>),
+    /// So many tickets of a type without seats.
+    Quantity(TicketTypeId, u64),
+}
+
+impl Office {
+    /// Takes seats or tickets for somebody whose token was checked. The order of the checks is the
+    /// contract's: event, session, seats.
+    pub async fn hold(
+        &self,
+        caller: &Caller,
+        event: &EventId,
+        wish: &HoldWish,
+        hold_ms: u64,
+    ) -> Result<Reservation, ApiError> {
+        let result = self.try_hold(caller, event, wish, hold_ms).await;
+        let outcome = match &result {
+            Ok(_) => "held",
+            Err(error) => match error.code() {
+                Code::SeatTaken | Code::SoldOut => "taken",
+                Code::LimitExceeded => "limit",
+                Code::SessionEnded | Code::WrongEvent => "session",
+                Code::StoreUnavailable | Code::Overloaded => "unavailable",
+                _ => "invalid",
+            },
+        };
+        metrics::counter!("usher_ticket_holds_total", "outcome" => outcome).increment(1);
+        result
+    }
+
+    async fn try_hold(
+        &self,
+        caller: &Caller,
+        event: &EventId,
+        wish: &HoldWish,
+        hold_ms: u64,
+    ) -> Result<Reservation, ApiError> {
+        if caller.event != *event {
+            return Err(Code::WrongEvent.into());
+        }
+        let hall = self.catalog.get(event.as_str()).ok_or(Code::EventNotFound)?;
+        if let Standing::Ended(reason) = self.sessions.standing(event, caller.jti).await {
+            self.session_ended(event, &caller.visitor, caller.jti, reason).await;
+            return Err(Code::SessionEnded.into());
+        }
+        match self.hold_in(&hall, caller, wish, hold_ms).await {
+            // Another node changed the event: its new definition is in the ledger.
+            Err(Retry::Stale) => {
+                let hall = self.load(event).await?;
+                self.hold_in(&hall, caller, wish, hold_ms).await.map_err(Retry::into_error)
+            }
+            result => result.map_err(Retry::into_error),
+        }
+    }
+
+    async fn hold_in(
+        &self,
+        hall: &Arc<Hall>,
+        caller: &Caller,
+        wish: &HoldWish,
+        hold_ms: u64,
+    ) -> Result<Reservation, Retry> {
+        let nonce = random_nonce()?;
+        let mut taking = Taking {
+            revision: hall.revision,
+            reservation: ReservationId::mint(&hall.event, &caller.visitor, nonce),
+            visitor: caller.visitor.clone(),
+            jti: caller.jti,
+            hold_ms,
+            limit: hall.body.max_seats_per_visitor,
+            total_minor: 0,
+        };
+        let command = match wish {
+            HoldWish::Seats(names) => {
+                let seats = find_seats(hall, names)?;
+                taking.total_minor = seats.iter().map(|&seat| hall.price_of(seat)).sum();
+                Command::HoldSeats { taking, seats }
+            }
+            HoldWish::Quantity(id, quantity) => {
+                let kind = hall.body.ticket_type(id).ok_or(Code::TicketTypeNotFound)?;
+                let total = kind.quantity.ok_or_else(|| {
+                    ApiError::invalid("ticketTypeId", "has seats: reserve them at /api/v1/seats/reserve")
+                })?;
+                taking.total_minor = kind.price_minor * quantity;
+                Command::HoldQuantity { taking, kind: id.clone(), quantity: *quantity, total }
+            }
+        };
+        match self.ask(&hall.event, command).await? {
+            Outcome::Hold(hold) => {
+                self.sessions.holds(&hall.event, &caller.visitor, caller.jti, hold.end);
+                Ok(Reservation::of_hold(hall, hold, ReservationState::Held))
+            }
+            Outcome::Refused(Refusal::Stale) => Err(Retry::Stale),
+            Outcome::Refused(Refusal::Taken(seats)) => {
+                let names: Vec<_> = seats.iter().filter_map(|&seat| hall.name_of(seat)).collect();
+                Err(ApiError::new(Code::SeatTaken).details(json!({"seatIds": names})).into())
+            }
+            Outcome::Refused(Refusal::LimitExceeded) => {
+                let limit = hall.body.max_seats_per_visitor;
+                Err(ApiError::new(Code::LimitExceeded).details(json!({"maxSeatsPerVisitor": limit})).into())
+            }
+            Outcome::Refused(refusal) => Err(refused(&refusal).into()),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
+    /// Makes a hold last longer. Without a wish it gets what is left, up to the default.
+    pub async fn extend(
+        &self,
+        caller: &Caller,
+        reservation: &ReservationId,
+        seconds: Option<u64>,
+    ) -> Result<Reservation, ApiError> {
+        let hall = self.hall_of(caller)?;
+        let (add_ms, at_least_ms) = match seconds {
+            Some(seconds) => (seconds * 1000, seconds * 1000),
+            None => (EXTEND_MS_DEFAULT, 1),
+        };
+        let (reservation, visitor) = (reservation.clone(), caller.visitor.clone());
+        let command = Command::Extend { reservation: reservation.clone(), visitor, add_ms, at_least_ms };
+        match self.ask(&hall.event, command).await? {
+            Outcome::Hold(hold) => {
+                self.sessions.holds(&hall.event, &caller.visitor, hold.jti, hold.end);
+                Ok(Reservation::of_hold(&hall, hold, ReservationState::Held))
+            }
+            Outcome::Refused(refusal) => Err(self.not_held(caller, &reservation, &refusal).await),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gives a hold up. Again: the same answer. A booking cannot be given up: this version has no
+    /// rule that would refund it.
+    pub async fn cancel(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
+        let hall = self.hall_of(caller)?;
+        let command = Command::Cancel { reservation: reservation.clone(), visitor: caller.visitor.clone() };
+        match self.ask(&hall.event, command).await? {
+            Outcome::Past(crate::model::PastState::Cancelled, hold) => {
+                // A session may be done now.
+                self.outbox.notify_one();
+                Ok(Reservation::of_past(&hall, crate::model::PastState::Cancelled, hold))
+            }
+            Outcome::Past(..) => Err(Code::HoldExpired.into()),
+            Outcome::Refused(refusal) => Err(self.not_held(caller, reservation, &refusal).await),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The event that the caller's session is for. Whoever has no event here has no reservation either.
+    pub(super) fn hall_of(&self, caller: &Caller) -> Result<Arc<Hall>, ApiError> {
+        self.catalog.get(caller.event.as_str()).ok_or_else(|| Code::ReservationNotFound.into())
+    }
+
+    /// Why something that is no live hold of the caller cannot be finished.
+    pub(super) async fn not_held(&self, caller: &Caller, reservation: &ReservationId, refusal: &Refusal) -> ApiError {
+        if !matches!(refusal, Refusal::NotFound | Refusal::Expired) {
+            return refused(refusal);
+        }
+        match self.own_booking(caller, reservation).await {
+            Ok(Some(_)) => Code::ReservationNotHeld.into(),
+            Ok(None) if *refusal == Refusal::Expired => Code::HoldExpired.into(),
+            Ok(None) => lost_or_never(caller, reservation),
+            Err(error) => error,
+        }
+    }
+}
+
+/// An id that was made for the caller and is nowhere: its hold was lost with the store, or long ago.
+pub(super) fn lost_or_never(caller: &Caller, reservation: &ReservationId) -> ApiError {
+    if reservation.was_minted_for(&caller.event, &caller.visitor) {
+        Code::HoldExpired.into()
+    } else {
+        Code::ReservationNotFound.into()
+    }
+}
+
+/// The definition was not the store's, or an error.
+enum Retry {
+    Stale,
+    Error(ApiError),
+}
+
+impl Retry {
+    fn into_error(self) -> ApiError {
+        match self {
+            Self::Stale => Code::StoreUnavailable.into(),
+            Self::Error(error) => error,
+        }
+    }
+}
+
+impl<E: Into<ApiError>> From<E> for Retry {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+fn find_seats(hall: &Hall, names: &[SeatId]) -> Result<Vec<u32>, ApiError> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
+        return Err(ApiError::invalid("seatIds", format!("names {twice} twice")));
+    }
+    let missing: Vec<_> = names.iter().filter(|name| hall.index_of(name.as_str()).is_none()).collect();
+    if !missing.is_empty() {
+        return Err(ApiError::new(Code::SeatNotFound).details(json!({"seatIds": missing})));
+    }
+    Ok(names.iter().filter_map(|name| hall.index_of(name.as_str())).collect())
+}
+
+fn random_nonce() -> Result<[u8; RESERVATION_NONCE_BYTES], ApiError> {
+    let mut nonce = [0; RESERVATION_NONCE_BYTES];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| ApiError::internal("no randomness"))?;
+    Ok(nonce)
+}

@@ -1,0 +1,65 @@
+//! What visitors read of their own.
+
+use queue_core::{codes::Code, service::http::ApiError};
+
+use super::{Caller, Office, Reservation, ReservationState, holding::lost_or_never, ledger_error, unexpected};
+use crate::{
+    ids::ReservationId,
+    model::{Command, Hall, Hold, Outcome, Refusal},
+};
+
+impl Office {
+    /// One reservation of the caller.
+    pub async fn reservation(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
+        let hall = self.hall_of(caller)?;
+        let found = self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await;
+        match found {
+            Ok(Outcome::Hold(hold)) if hold.visitor == caller.visitor => Ok(self.show(&hall, hold)),
+            Ok(Outcome::Past(state, hold)) if hold.visitor == caller.visitor => {
+                // The ledger is right where the two differ.
+                Ok(match self.own_booking(caller, reservation).await? {
+                    Some(booking) => Reservation::of_booking(booking),
+                    None => Reservation::of_past(&hall, state, hold),
+                })
+            }
+            Ok(Outcome::Hold(_) | Outcome::Past(..)) => Err(Code::ReservationNotFound.into()),
+            Ok(Outcome::Refused(Refusal::NotFound)) => match self.own_booking(caller, reservation).await? {
+                Some(booking) => Ok(Reservation::of_booking(booking)),
+                None => Err(lost_or_never(caller, reservation)),
+            },
+            Ok(other) => Err(unexpected(&other)),
+            // A booking can be shown without the store.
+            Err(error) => match self.own_booking(caller, reservation).await? {
+                Some(booking) => Ok(Reservation::of_booking(booking)),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The caller's holds and bookings of one event.
+    pub async fn reservations(&self, caller: &Caller) -> Result<Vec<Reservation>, ApiError> {
+        let Some(hall) = self.catalog.get(caller.event.as_str()) else { return Ok(Vec::new()) };
+        let holds = match self.ask(&hall.event, Command::HoldsOf { visitor: caller.visitor.clone() }).await? {
+            Outcome::Holds(holds) => holds,
+            other => return Err(unexpected(&other)),
+        };
+        let bookings = self.ledger.bookings_of(&caller.event, &caller.visitor).await.map_err(ledger_error)?;
+        // A hold that was booked a moment ago is shown once, as what it became.
+        let booked = |hold: &Hold| bookings.iter().any(|booking| booking.reservation == hold.reservation);
+        let mut items: Vec<_> = holds
+            .into_iter()
+            .filter(|hold| !booked(hold))
+            .map(|hold| self.show(&hall, hold))
+            .filter(|shown| shown.state == ReservationState::Held)
+            .collect();
+        items.extend(bookings.into_iter().map(Reservation::of_booking));
+        Ok(items)
+    }
+
+    /// A hold whose time is up and that nobody has freed yet is shown as what it is about to be.
+    fn show(&self, hall: &Hall, hold: Hold) -> Reservation {
+        let over = hold.pinned.is_none() && hold.end <= self.now();
+        let state = if over { ReservationState::Expired } else { ReservationState::Held };
+        Reservation::of_hold(hall, hold, state)
+    }
+}

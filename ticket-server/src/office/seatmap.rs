@@ -1,0 +1,171 @@
+//! The public side of a sale: every seat's state as JSON, written once for each version.
+//!
+//! Whoever asks gets a map that is at least as new as the question. Requests that come while a map
+//! is being written wait for it and then look at the version, so that one change costs one map.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::{Office, unexpected};
+use crate::{
+    ids::TicketTypeId,
+    model::{Command, Hall, Outcome, SeatState, Snapshot, Tally, Version},
+};
+
+/// The maps of all events.
+#[derive(Default)]
+pub(super) struct SeatViews(DashMap<EventId, Arc<Mutex<Slot>>>);
+
+/// What was written last for one event.
+#[derive(Default)]
+struct Slot {
+    view: Option<Arc<SeatView>>,
+    /// What never changes between two definitions, written once.
+    texts: Option<(u64, Arc<Texts>)>,
+}
+
+/// The parts of the map that do not depend on states.
+struct Texts {
+    /// Up to the version.
+    head: String,
+    /// Slot, index of the type, and all of a seat up to its state.
+    seats: Vec<(u32, usize, Box<str>)>,
+    kinds: Vec<TicketTypeId>,
+    bytes: usize,
+}
+
+/// A sale as everybody may see it.
+pub struct SeatView {
+    /// Names the version.
+    pub etag: String,
+    /// The body of `GET …/seats/events/{eventId}`.
+    pub json: Bytes,
+    version: Version,
+    kinds: HashMap<TicketTypeId, Availability>,
+}
+
+/// What is left of a ticket type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Availability {
+    /// How many there are.
+    pub total: u64,
+    /// How many are held.
+    pub held: u64,
+    /// How many are sold.
+    pub sold: u64,
+    /// How many can be had.
+    pub available: u64,
+}
+
+impl SeatView {
+    /// What is left of a type.
+    pub fn availability(&self, kind: &TicketTypeId) -> Availability {
+        self.kinds.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+impl Office {
+    /// The sale of an event as it is now.
+    pub async fn seat_view(&self, hall: &Arc<Hall>) -> Result<Arc<SeatView>, ApiError> {
+        let slot = Arc::clone(&self.views.0.entry(hall.event.clone()).or_default());
+        let mut slot = slot.lock().await;
+        let version = match self.ask(&hall.event, Command::Version).await? {
+            Outcome::Version(version) => version,
+            other => return Err(unexpected(&other)),
+        };
+        if let Some(view) = slot.view.as_ref().filter(|view| view.version == version) {
+            return Ok(Arc::clone(view));
+        }
+        let hall = self.hall_at(hall, version).await?;
+        let snapshot = match self.ask(&hall.event, Command::Snapshot).await? {
+            Outcome::Snapshot(snapshot) => snapshot,
+            other => return Err(unexpected(&other)),
+        };
+        let texts = match &slot.texts {
+            Some((revision, texts)) if *revision == hall.revision => Arc::clone(texts),
+            _ => Arc::new(Texts::new(&hall)),
+        };
+        slot.texts = Some((hall.revision, Arc::clone(&texts)));
+        let view = Arc::new(write(&hall, &texts, &snapshot));
+        slot.view = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// The definition that the store goes by.
+    async fn hall_at(&self, hall: &Arc<Hall>, version: Version) -> Result<Arc<Hall>, ApiError> {
+        if hall.revision == version.revision {
+            return Ok(Arc::clone(hall));
+        }
+        let newer = self.load(&hall.event).await?;
+        if newer.revision == version.revision { Ok(newer) } else { Err(Code::StoreUnavailable.into()) }
+    }
+}
+
+impl Texts {
+    fn new(hall: &Hall) -> Self {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Shown<'a> {
+            #[serde(flatten)]
+            seat: &'a crate::model::event::Seat,
+            price_minor: u64,
+        }
+        let kinds: Vec<_> = hall.body.ticket_types.iter().map(|kind| kind.ticket_type_id.clone()).collect();
+        let place: HashMap<_, _> = kinds.iter().zip(0..).collect();
+        let text = |seat, price_minor| {
+            let mut text = serde_json::to_string(&Shown { seat, price_minor }).expect("a seat has text keys");
+            text.truncate(text.len() - 1);
+            text.push_str(",\"state\":\"");
+            text.into_boxed_str()
+        };
+        let seats: Vec<_> = hall
+            .seats()
+            .map(|(slot, seat, price)| (slot, place.get(&seat.ticket_type_id).copied().unwrap_or(0), text(seat, price)))
+            .collect();
+        let bytes = seats.iter().map(|(_, _, text)| text.len() + 8).sum();
+        Self { head: format!("{{\"eventId\":\"{}\",\"version\":", hall.event), seats, kinds, bytes }
+    }
+}
+
+fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot) -> SeatView {
+    let version = snapshot.version;
+    let mut json = String::with_capacity(texts.head.len() + texts.bytes + 64);
+    json.push_str(&texts.head);
+    json.push_str(&version.version.to_string());
+    json.push_str(",\"seats\":[");
+    let mut tallies = vec![(0, Tally::default()); texts.kinds.len()];
+    for (i, (slot, kind, text)) in texts.seats.iter().enumerate() {
+        let state = snapshot.seats.get(*slot);
+        let (total, tally) = &mut tallies[*kind];
+        *total += 1;
+        tally.held += u64::from(state == SeatState::Held);
+        tally.sold += u64::from(state == SeatState::Sold);
+        if i > 0 {
+            json.push(',');
+        }
+        json.push_str(text);
+        json.push_str(state.name());
+        json.push_str("\"}");
+    }
+    json.push_str("]}");
+    let kinds = hall.body.ticket_types.iter().zip(tallies).map(|(kind, (seats, tally))| {
+        let id = &kind.ticket_type_id;
+        let (total, tally) = match kind.quantity {
+            Some(quantity) => (quantity, snapshot.tallies.get(id).copied().unwrap_or_default()),
+            None => (seats, tally),
+        };
+        let available = total.saturating_sub(tally.held + tally.sold);
+        (id.clone(), Availability { total, held: tally.held, sold: tally.sold, available })
+    });
+    SeatView {
+        etag: format!("\"{}-{}\"", version.epoch, version.version),
+        json: json.into(),
+        version,
+        kinds: kinds.collect(),
+    }
+}

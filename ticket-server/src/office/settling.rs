@@ -1,0 +1,125 @@
+//! What runs in the background: expired holds are freed, what was kept long enough is forgotten,
+//! and pinned holds whose process died are settled.
+//!
+//! A settler asks the ledger to insert an ABORTED row under the hold's reservation id. Whoever
+//! inserts that row first, the confirming request or the settler, has decided; only then is the
+//! seat freed or marked sold.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use queue_core::ids::EventId;
+use tokio_util::sync::CancellationToken;
+
+use super::{Office, booking};
+use crate::{
+    ledger::{Decision, WRITE_TIMEOUT_MS},
+    limits::END_BATCH_MAX,
+    model::{Command, Hold, Outcome},
+};
+
+/// Expired holds are looked for this often: one is free within a second.
+const EXPIRE_PERIOD: Duration = Duration::from_millis(250);
+/// Pinned holds and old news are looked for this often.
+const SETTLE_PERIOD: Duration = Duration::from_secs(2);
+/// A hold that is pinned for so long has lost its confirming request.
+pub const PIN_SETTLE_MS: u64 = 10_000;
+/// Events looked after at the same time.
+const EVENTS_AT_ONCE: usize = 16;
+
+const _: () = assert!(PIN_SETTLE_MS > 2 * WRITE_TIMEOUT_MS, "a request that still waits for the ledger is left alone");
+const _: () = assert!(EXPIRE_PERIOD.as_millis() < 1_000, "an expired hold is free within a second");
+
+impl Office {
+    /// Frees expired holds until told to stop.
+    pub async fn expire_holds(self: Arc<Self>, stop: CancellationToken) {
+        let pass = |event: EventId| {
+            let office = Arc::clone(&self);
+            async move { office.expire(&event).await }
+        };
+        self.each_period(EXPIRE_PERIOD, stop, pass).await;
+    }
+
+    /// Settles pinned holds and forgets old news until told to stop.
+    pub async fn settle_holds(self: Arc<Self>, stop: CancellationToken) {
+        let pass = |event: EventId| {
+            let office = Arc::clone(&self);
+            async move {
+                office.settle(&event).await;
+                office.forget(&event).await;
+            }
+        };
+        self.each_period(SETTLE_PERIOD, stop, pass).await;
+    }
+
+    async fn each_period<F: Future<Output = ()>>(
+        &self,
+        period: Duration,
+        stop: CancellationToken,
+        pass: impl Fn(EventId) -> F,
+    ) {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if self.engine.is_up() {
+                stream::iter(self.catalog.ids()).for_each_concurrent(EVENTS_AT_ONCE, &pass).await;
+            }
+        }
+    }
+
+    async fn expire(&self, event: &EventId) {
+        loop {
+            match self.engine.apply(event, Command::Expire { batch: END_BATCH_MAX }).await {
+                Ok(Outcome::Freed { holds, more }) => {
+                    if !holds.is_empty() {
+                        metrics::counter!("usher_ticket_holds_expired_total").increment(holds.len() as u64);
+                        // A session may be done now.
+                        self.outbox.notify_one();
+                    }
+                    if !more {
+                        return;
+                    }
+                }
+                Ok(Outcome::Refused(_)) => return self.reload(event),
+                Ok(other) => return tracing::error!(%event, ?other, "an answer that expiring does not have"),
+                // The store's state says what is wrong; the next pass tries again.
+                Err(_) => return,
+            }
+        }
+    }
+
+    async fn forget(&self, event: &EventId) {
+        while let Ok(Outcome::Freed { more: true, .. }) =
+            self.engine.apply(event, Command::Forget { batch: END_BATCH_MAX }).await
+        {}
+    }
+
+    async fn settle(&self, event: &EventId) {
+        let command = Command::Pinned { for_ms: PIN_SETTLE_MS, batch: END_BATCH_MAX };
+        let Ok(Outcome::Holds(holds)) = self.engine.apply(event, command).await else { return };
+        for hold in holds {
+            self.settle_one(event, &hold).await;
+        }
+    }
+
+    async fn settle_one(&self, event: &EventId, hold: &Hold) {
+        let Some(hall) = self.catalog.get(event.as_str()) else { return };
+        match self.ledger.fence(booking::of_hold(&hall, hold, self.now())).await {
+            Ok(Decision::Confirmed(booking)) => {
+                tracing::info!(%event, reservation = %hold.reservation, "a pinned hold turned out to be booked");
+                self.tell(event, Command::Book { bookings: vec![booking::sold(&hall, *booking)] }).await;
+                self.outbox.notify_one();
+            }
+            Ok(_) => {
+                tracing::info!(%event, reservation = %hold.reservation, "a pinned hold was never booked");
+                self.abort(event, &hold.reservation).await;
+            }
+            // Until the ledger is back nobody can know.
+            Err(error) => tracing::warn!(%event, %error, "a pinned hold cannot be settled"),
+        }
+    }
+}

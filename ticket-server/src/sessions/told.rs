@@ -1,0 +1,138 @@
+//! Sessions of a queue whose Redis is read: it tells what ends, and is told what was seen.
+
+use std::{collections::HashMap, sync::Arc};
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use queue_core::{
+    ids::{EventId, Jti, Millis},
+    keys::session_ended_log,
+    service::redis::{Event, Message as Published, Store},
+    wire::{MESSAGE_FIELD, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL, SessionEnded, SessionSeen},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::end_session;
+use crate::{
+    engine::Engine,
+    office::{Caller, Office, RETRY_PAUSE},
+};
+
+/// Sessions that were seen and are remembered, at most; telling twice is harmless.
+const SEEN_MAX: u64 = 200_000;
+/// Entries of the log read in one call, at most.
+const LOG_PAGE_MAX: usize = 500;
+
+/// From where the log of an event is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// All of it: the store has been loaded anew.
+    Start,
+    /// What came after the last time.
+    LastTime,
+}
+
+/// Reads and writes the queue's Redis.
+pub struct Told {
+    store: Store,
+    seen: Cache<(EventId, Jti), ()>,
+    /// The last entry of each event's log that was read.
+    read: Mutex<HashMap<EventId, String>>,
+}
+
+impl Told {
+    /// By that store.
+    pub fn new(store: Store) -> Self {
+        Self { store, seen: Cache::new(SEEN_MAX), read: Mutex::default() }
+    }
+
+    pub(super) fn seen(&self, caller: &Caller, now: Millis) {
+        let key = (caller.event.clone(), caller.jti);
+        if self.seen.contains_key(&key) {
+            return;
+        }
+        self.seen.insert(key, ());
+        let seen = SessionSeen {
+            event_id: caller.event.clone(),
+            visitor_id: caller.visitor.clone(),
+            jti: caller.jti,
+            at: now,
+        };
+        let body = serde_json::to_vec(&Message::SessionSeen(seen)).expect("a message is plain data");
+        let (store, seen, key) = (self.store.clone(), self.seen.clone(), (caller.event.clone(), caller.jti));
+        tokio::spawn(async move {
+            if let Err(error) = store.publish(SESSION_SEEN_CHANNEL, body).await {
+                tracing::info!(%error, "the queue was not told that a session was seen");
+                // The next token of the session says it again.
+                seen.invalidate(&key);
+            }
+        });
+    }
+
+    /// Marks what the log says. What cannot be read now is read after the connection is back.
+    pub(super) async fn replay(&self, event: &EventId, engine: &dyn Engine, from: From) {
+        let start = || "0".to_owned();
+        let mut after = match from {
+            From::Start => start(),
+            From::LastTime => self.read.lock().get(event).cloned().unwrap_or_else(start),
+        };
+        loop {
+            let entries = match self.store.read_stream(session_ended_log(event), &after, LOG_PAGE_MAX).await {
+                Ok(entries) => entries,
+                Err(error) => return tracing::warn!(%event, %error, "the log of ended sessions cannot be read now"),
+            };
+            let Some(last) = entries.last() else { break };
+            after.clone_from(&last.id);
+            for entry in &entries {
+                match entry.field(MESSAGE_FIELD).map(|body| parse(body)) {
+                    Some(Some(ended)) if ended.event_id == *event => {
+                        end_session(engine, event, &ended.visitor_id, ended.jti, ended.reason).await;
+                    }
+                    _ => malformed("log"),
+                }
+            }
+        }
+        self.read.lock().insert(event.clone(), after);
+    }
+
+    /// Marks what ends as it is told, until told to stop.
+    pub async fn run(&self, office: Arc<Office>, stop: CancellationToken) {
+        let mut subscription = self.store.subscribe([SESSION_ENDED_CHANNEL]);
+        loop {
+            let event = tokio::select! {
+                () = stop.cancelled() => return,
+                event = subscription.recv() => event,
+            };
+            match event {
+                Event::Message(message) => self.take(&office, &message).await,
+                Event::Resync => {
+                    // The other connection may be back a moment later than this one.
+                    let _ = self.store.wait_ready(RETRY_PAUSE).await;
+                    for event in office.catalog.ids() {
+                        self.replay(&event, office.engine.as_ref(), From::LastTime).await;
+                    }
+                    office.outbox.notify_one();
+                }
+            }
+        }
+    }
+
+    async fn take(&self, office: &Office, message: &Published) {
+        let Some(ended) = parse(&message.payload) else { return malformed("channel") };
+        if office.catalog.get(ended.event_id.as_str()).is_some() {
+            office.session_ended(&ended.event_id, &ended.visitor_id, ended.jti, ended.reason).await;
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Option<SessionEnded> {
+    match serde_json::from_slice(body) {
+        Ok(Message::SessionEnded(ended)) => Some(ended),
+        _ => None,
+    }
+}
+
+fn malformed(place: &'static str) {
+    metrics::counter!("usher_ticket_messages_malformed_total", "place" => place).increment(1);
+    tracing::warn!(place, "a message that is no SESSION_ENDED was skipped");
+}
