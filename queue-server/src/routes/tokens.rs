@@ -3,17 +3,21 @@
 //! A place token travels as `x-usher-place`, as `Authorization: Bearer` or in a cookie, in this
 //! precedence; an active token as bearer or in a cookie. Tokens are never read from an address.
 
-use http::header::COOKIE;
+use std::fmt::Write as _;
+
+use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use queue_core::{
     codes::Code,
     ids::{EventId, Millis},
-    service::http::{ApiError, Request, Response, SetCookie},
+    service::http::{ApiError, Request, Response},
     token::place::{PlaceClaims, PlaceKeys},
     wire::{PLACE_HEADER, QueueState, QueueStatus, active_cookie, place_cookie},
 };
 
 /// How long a browser keeps a place token: each answer begins it anew.
 const PLACE_COOKIE_SECS: u64 = 24 * 3600;
+/// Room for what stands behind a cookie's value.
+const COOKIE_ATTRIBUTES_BYTES: usize = 80;
 
 /// How a request shows its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +75,12 @@ pub fn actives<'r>(request: &'r Request, event: &EventId) -> [Option<(&'r str, S
 /// Sets the cookies that go with a status. `shown` is the place token to keep when the status has none.
 pub fn set_cookies(request: &Request, response: &mut Response, status: &QueueStatus, shown: &str) {
     let secure = request.tls();
-    let headers = response.headers_mut();
-    let value = status.place_token.as_deref().unwrap_or(shown);
-    let name = place_cookie(&status.event_id);
-    SetCookie { name: &name, value, max_age_secs: Some(PLACE_COOKIE_SECS), secure }.append_to(headers);
+    let token = status.place_token.as_deref().unwrap_or(shown);
+    set_cookie(response, &place_cookie(&status.event_id), token, PLACE_COOKIE_SECS, secure);
     match (&status.active_token, status.expires_at) {
         (Some(token), Some(expires)) if status.status == QueueState::Active => {
             let name = active_cookie(&status.event_id);
-            let max_age_secs = Some(left_secs(status.as_of, expires));
-            SetCookie { name: &name, value: token, max_age_secs, secure }.append_to(headers);
+            set_cookie(response, &name, token, left_secs(status.as_of, expires), secure);
         }
         _ => forget_active(request, response, &status.event_id),
     }
@@ -92,9 +93,18 @@ pub fn forget_active(request: &Request, response: &mut Response, event: &EventId
     }
     let name = active_cookie(event);
     if request.cookie(&name).is_some() {
-        let gone = SetCookie { name: &name, value: "", max_age_secs: Some(0), secure: request.tls() };
-        gone.append_to(response.headers_mut());
+        set_cookie(response, &name, "", 0, request.tls());
     }
+}
+
+/// One line, written once: this is part of every join.
+fn set_cookie(response: &mut Response, name: &str, token: &str, max_age_secs: u64, secure: bool) {
+    let mut line = String::with_capacity(name.len() + token.len() + COOKIE_ATTRIBUTES_BYTES);
+    let secure = if secure { "; Secure" } else { "" };
+    // Writing to a string cannot fail.
+    let _ = write!(line, "{name}={token}; Max-Age={max_age_secs}; Path=/; HttpOnly; SameSite=Lax{secure}");
+    let line = HeaderValue::try_from(line).expect("identifiers and tokens are visible ASCII");
+    response.headers_mut().append(SET_COOKIE, line);
 }
 
 /// Whole seconds until the session ends; 0 would take the cookie away at once.
