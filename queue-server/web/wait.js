@@ -6,6 +6,7 @@ import { clock, dateTime, explicitLang, lang, number, pair, range, startLanguage
 
 const GO_ON_AFTER_S = 6;        // Time to read that it is one's turn.
 const SAY_EVERY_MS = 30_000;    // The position is read out at most so often.
+const CLAIM_TRIES = 6;          // Then the token goes along in the fragment instead of the cookie.
 const REJOIN_SPREAD_MS = 3_000; // A restarted line is not joined by everybody in the same instant.
 
 const { eventId, ticketsUrl, returnUrls } = document.body.dataset;
@@ -18,6 +19,7 @@ let saidAt = -SAY_EVERY_MS;
 let attempts = 0;
 let timer = 0;                  // Of whatever the current view counts down.
 let destination = ticketsUrl;
+const turn = { at: 0, claimed: false, eager: false };
 
 const line = new Line(eventId, {
   status: received,
@@ -60,11 +62,17 @@ function rejoin(delay) {
 /** Whatever way a status came, this is what it leads to. */
 function received(status) {
   if (status.asOf) clockOffsetMs = Date.parse(status.asOf) - Date.now();
+  if (outdated(status)) return undefined;
   view.status = status;
   if (status.status === 'WAITING') return waiting(status);
   if (status.status === 'SCHEDULED') return scheduled(status);
   if (status.status === 'ACTIVE') return admitted(status);
   return ended(status);
+}
+
+/** Another node may not have heard of the admission yet: what it knows is older. */
+function outdated(status) {
+  return view.name === 'admitted' && status.status === 'WAITING' && Date.parse(status.asOf) <= turn.at;
 }
 
 // ---- Waiting ----
@@ -156,36 +164,62 @@ async function admitted(status) {
   show('admitted');
   forgetStart();
   document.title = t('titleTurn', { event: eventId });
+  Object.assign(turn, { at: Date.parse(status.asOf), claimed: false, eager: false });
   aim(status);
-  let left = GO_ON_AFTER_S;
-  const counting = () => {
-    $('going').textContent = left > 0 ? t('going', { n: left }) : t('goingNow');
-    if (left <= 0) return goOn();
-    left -= 1;
-    timer = setTimeout(counting, 1000);
-  };
-  // This call sets the cookie that the seat page needs, and tells the queue that we are here.
-  for (let tries = 0; view.name === 'admitted'; tries += 1) {
-    try {
-      const latest = await line.status();
-      if (view.name !== 'admitted') return;
-      if (latest.status !== 'ACTIVE') return received(latest);
-      aim(latest);
-      return counting();
-    } catch (failure) {
-      if (failure.status === 401 || failure.status === 403) return rejoin(backoff(attempts++));
-      await new Promise((done) => setTimeout(done, Math.max(failure.retryAfterMs ?? 0, backoff(tries))));
-    }
-  }
+  if (await claim()) count(GO_ON_AFTER_S);
 }
 
-/** Works out where to go. The token travels in the fragment only where cookies do not reach. */
+/** `status` sets the cookie that the seat page needs, and tells the queue that we are here. True when we may go on. */
+async function claim() {
+  for (let tries = 0; view.name === 'admitted'; tries += 1) {
+    let pause = backoff(tries);
+    try {
+      const latest = await line.status();
+      if (view.name !== 'admitted') return false;
+      if (latest.status === 'ACTIVE') {
+        turn.claimed = true;
+        aim(latest);
+        return true;
+      }
+      if (!outdated(latest)) {
+        received(latest);
+        return false;
+      }
+    } catch (failure) {
+      if (failure.status === 401 || failure.status === 403) {
+        rejoin(backoff(attempts++));
+        return false;
+      }
+      pause = Math.max(pause, failure.retryAfterMs ?? 0);
+    }
+    if (tries >= CLAIM_TRIES) return true;
+    await new Promise((done) => setTimeout(done, pause));
+  }
+  return false;
+}
+
+function count(left) {
+  if (view.name !== 'admitted') return;
+  if (left <= 0 || turn.eager) return goOn();
+  $('going').textContent = t('going', { n: left });
+  timer = setTimeout(count, 1000, left - 1);
+}
+
+/** Whoever presses the button before the cookie is there goes on as soon as it is. */
+function goEagerly() {
+  if (turn.claimed) return goOn();
+  turn.eager = true;
+  $('going').textContent = t('goingNow');
+  return undefined;
+}
+
+/** Works out where to go. The token travels in the fragment only where a cookie does not reach. */
 function aim(status) {
   view.status = status;
   if (status.expiresAt) $('until').textContent = t('until', { at: clock(Date.parse(status.expiresAt)) });
   const target = new URL(returnAddress() ?? ticketsUrl, location.href);
   const fragment = new URLSearchParams();
-  if (target.hostname === location.hostname && navigator.cookieEnabled) {
+  if (target.hostname === location.hostname && navigator.cookieEnabled && turn.claimed) {
     if (status.expiresAt) fragment.set('until', String(Date.parse(status.expiresAt)));
   } else if (status.activeToken) {
     fragment.set('active', status.activeToken);
@@ -206,6 +240,7 @@ function returnAddress() {
 }
 
 function goOn() {
+  $('going').textContent = t('goingNow');
   line.stop();
   location.replace(destination);
 }
@@ -288,7 +323,7 @@ function wire() {
   $('use-here').addEventListener('click', join);
   $('go').addEventListener('click', (event) => {
     event.preventDefault();
-    goOn();
+    goEagerly();
   });
   addEventListener('pageshow', (event) => event.persisted && returned());
   addEventListener('online', () => view.name === 'joining' && join());

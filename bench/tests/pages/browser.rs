@@ -5,6 +5,7 @@
 //! policy) is collected for the test to look at.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 const START_WAIT: Duration = Duration::from_secs(30);
 const CALL_WAIT: Duration = Duration::from_secs(20);
 const CONDITION_WAIT: Duration = Duration::from_secs(30);
+const TRAIL_STEPS_MAX: usize = 30;
 const POLL: Duration = Duration::from_millis(50);
 const PROGRAMS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome"];
 const MAC_PROGRAMS: [&str; 2] = [
@@ -92,6 +94,8 @@ pub struct Browser {
     session: String,
     calls: u64,
     complaints: Vec<String>,
+    /// The last requests, answers and frames, for whoever has to find out why a test failed.
+    trail: VecDeque<String>,
     // Last, so that the profile goes after the browser.
     _profile: TempDir,
 }
@@ -110,8 +114,15 @@ impl Browser {
         let (host, _) = address.split_once('/').context("the debugger's address has no path")?;
         let stream = TcpStream::connect(host).await.context("connecting to the browser")?;
         let (socket, _) = client_async(format!("ws://{address}"), stream).await.context("the browser's handshake")?;
-        let mut browser =
-            Self { child, socket, session: String::new(), calls: 0, complaints: Vec::new(), _profile: profile };
+        let mut browser = Self {
+            child,
+            socket,
+            session: String::new(),
+            calls: 0,
+            complaints: Vec::new(),
+            trail: VecDeque::new(),
+            _profile: profile,
+        };
         browser.open_page().await?;
         Ok(browser)
     }
@@ -121,7 +132,7 @@ impl Browser {
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = self.call("Target.attachToTarget", attach).await?;
         self.session = attached["sessionId"].as_str().context("no session")?.to_owned();
-        for domain in ["Page", "Runtime", "Log"] {
+        for domain in ["Page", "Runtime", "Log", "Network"] {
             self.call(&format!("{domain}.enable"), json!({})).await?;
         }
         self.resize(DESKTOP).await
@@ -184,9 +195,10 @@ impl Browser {
         }
         let shown = self.eval("location.href + '\\n' + document.body.innerText").await.unwrap_or_default();
         bail!(
-            "waited in vain for {what} ({expression} gave {last})\nthe page: {}\ncomplaints: {:#?}",
+            "waited in vain for {what} ({expression} gave {last})\nthe page: {}\ncomplaints: {:#?}\nwhat went before: {:#?}",
             shown.as_str().unwrap_or_default(),
-            self.complaints
+            self.complaints,
+            self.trail
         )
     }
 
@@ -270,6 +282,10 @@ impl Browser {
                     return Ok(message["result"].take());
                 }
                 self.complaints.extend(complaint(&message));
+                self.trail.extend(step(&message));
+                while self.trail.len() > TRAIL_STEPS_MAX {
+                    self.trail.pop_front();
+                }
             }
         };
         timeout(CALL_WAIT, exchange).await.with_context(|| format!("the browser did not answer {method}"))?
@@ -304,6 +320,20 @@ fn complaint(message: &Value) -> Option<String> {
         "Log.entryAdded" if matches!(params["entry"]["level"].as_str()?, "error" | "warning") => {
             Some(format!("{}: {} {}", params["entry"]["source"], params["entry"]["text"], params["entry"]["url"]))
         }
+        _ => None,
+    }
+}
+
+/// What an event of the protocol says about the network.
+fn step(message: &Value) -> Option<String> {
+    let params = &message["params"];
+    match message["method"].as_str()? {
+        "Network.requestWillBeSent" => Some(format!("{} {}", params["request"]["method"], params["request"]["url"])),
+        "Network.responseReceived" => Some(format!("{} {}", params["response"]["status"], params["response"]["url"])),
+        "Network.loadingFailed" => Some(format!("failed: {}", params["errorText"])),
+        "Network.webSocketFrameSent" => Some(format!("sent {}", params["response"]["payloadData"])),
+        "Network.webSocketFrameReceived" => Some(format!("heard {}", params["response"]["payloadData"])),
+        "Network.webSocketClosed" => Some("socket closed".to_owned()),
         _ => None,
     }
 }

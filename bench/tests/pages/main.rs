@@ -114,7 +114,8 @@ async fn by_keyboard(stage: &Stage, browser: &mut Browser) -> Result<()> {
     browser.push("#go").await?;
 
     arrives(stage, browser, "faults").await?;
-    ensure!(!browser.eval("location.hash").await?.to_string().contains("active"), "a token where a cookie does");
+    let handed = browser.eval("sessionStorage.getItem('usher.active.faults')").await?;
+    ensure!(handed.is_null(), "a token was handed over where the cookie does");
     chooses_by_keyboard(browser).await?;
     holds(browser).await?;
     confirms(stage, browser).await?;
@@ -239,8 +240,8 @@ async fn to_another_host(stage: &Stage, browser: &mut Browser) -> Result<()> {
     // Nobody presses anything: the page goes on by itself.
     arrives(stage, browser, "night").await?;
     ensure!(browser.eval("location.hash").await? == json!(""), "the token is still in the address");
-    let cookies = browser.eval("sessionStorage.getItem('usher.active.night').split('.').length").await?;
-    ensure!(cookies == json!(3), "no token was handed over");
+    let parts = browser.eval("sessionStorage.getItem('usher.active.night').split('.').length").await?;
+    ensure!(parts == json!(3), "no token was handed over");
     browser.eval("document.querySelector('#map .seat[data-s=FREE]').click()").await?;
     browser.screenshot("chosen-phone-ko-dark").await?;
     browser.push("#reserve").await?;
