@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod config;
 pub mod engine;
 pub mod fields;
 pub mod gate;
@@ -17,4 +18,6 @@ pub mod model;
 pub mod office;
 pub mod peer;
 pub mod relay;
+pub mod routes;
+pub mod server;
 pub mod sessions;

@@ -11,7 +11,10 @@ pub mod script;
 use async_trait::async_trait;
 use queue_core::ids::EventId;
 
-pub use self::{memory::MemoryEngine, redis::RedisEngine};
+pub use self::{
+    memory::MemoryEngine,
+    redis::{RedisEngine, decode},
+};
 use crate::model::{Command, Outcome};
 
 /// Why an engine could not even refuse.

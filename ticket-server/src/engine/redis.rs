@@ -201,7 +201,8 @@ fn sold_line(sold: &Sold) -> String {
     format!("{} {} {} {}\n", sold.reservation, sold.visitor, sold.jti, what_text(&sold.what))
 }
 
-fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
+/// Reads what a script answered.
+pub fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
     let status = reply.text()?;
     Ok(match status.as_str() {
         "DONE" => Outcome::Done,

@@ -60,13 +60,13 @@ impl SqliteLedger {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        let mut first = options.connect().await.map_err(away)?;
-        let migrated = sqlx::migrate!("./migrations/sqlite").run(&mut first).await;
-        migrated.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.clone());
+        let migrated = sqlx::migrate!("./migrations/sqlite").run(&readers).await;
+        migrated.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        let first = options.connect().await.map_err(away)?;
         let (jobs, waiting) = mpsc::channel(WRITES_WAITING_MAX);
         tokio::spawn(Writer::new(options, first, clock).run(waiting));
         Ok(Self { readers, jobs })

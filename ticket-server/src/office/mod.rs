@@ -100,6 +100,11 @@ impl Office {
         self.clock.now()
     }
 
+    /// A good token was shown: the queue hears of each session once.
+    pub fn seen(&self, caller: &Caller) {
+        self.sessions.seen(caller, self.now());
+    }
+
     /// Whether the store can be reached.
     pub fn store_is_up(&self) -> bool {
         self.engine.is_up()

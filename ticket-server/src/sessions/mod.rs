@@ -104,3 +104,11 @@ async fn end_session(engine: &dyn Engine, event: &EventId, visitor: &VisitorId, 
         }
     }
 }
+
+/// Follows what ends on the queue's side, until told to stop.
+pub async fn run(office: std::sync::Arc<Office>, stop: tokio_util::sync::CancellationToken) {
+    match &office.sessions {
+        Sessions::Asked(asked) => asked.run(std::sync::Arc::clone(&office), stop).await,
+        Sessions::Told(told) => told.run(std::sync::Arc::clone(&office), stop).await,
+    }
+}

@@ -1,14 +1,12 @@
 //! The scripts are held to the model: random commands run against both on the same virtual time,
 //! and reply and complete state are compared after every step.
 
-mod common;
-
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use common::steps::{START, Step, World, sequence};
+use crate::steps::{START, Step, World, sequence};
 use proptest::{prelude::*, test_runner::TestRunner};
 use queue_core::{
     ids::EventId,
@@ -21,6 +19,11 @@ use ticket_server::{
     clock::Clock,
     engine::{Engine as _, RedisEngine},
 };
+
+/// How many random sequences are compared.
+fn cases() -> u32 {
+    std::env::var("USHER_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+}
 
 async fn run(engine: &RedisEngine, time: &AtomicU64, event: &EventId, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut world = World::default();
@@ -56,10 +59,10 @@ fn redis_does_what_the_model_does() {
         store.wait_ready(std::time::Duration::from_secs(5)).await.unwrap();
         RedisEngine::with_clock(store, Clock::Virtual(Arc::clone(&time)))
     });
-    let cases = AtomicUsize::new(0);
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(common::model_cases()) };
+    let count = AtomicUsize::new(0);
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
     let result = TestRunner::new(config).run(&sequence(), |steps| {
-        let event = EventId::new(&format!("e{}", cases.fetch_add(1, Ordering::SeqCst))).unwrap();
+        let event = EventId::new(&format!("e{}", count.fetch_add(1, Ordering::SeqCst))).unwrap();
         let result = runtime.block_on(run(&engine, &time, &event, steps));
         redis_flush(&runtime, &engine);
         result

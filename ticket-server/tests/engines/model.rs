@@ -1,10 +1,8 @@
 //! What must hold of the model after every step of any sequence of commands.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::steps::{Step, World, sequence};
+use crate::steps::{Step, World, sequence};
 use proptest::prelude::*;
 use ticket_server::ids::ReservationId;
 use ticket_server::model::{Command, Outcome, Refusal, What};

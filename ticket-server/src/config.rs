@@ -1,0 +1,213 @@
+//! The settings of `ticket-server`: what there is, and what it must look like.
+
+use std::path::PathBuf;
+
+use queue_core::service::{
+    config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
+    redis::StoreUrl,
+};
+
+use crate::{
+    gate::KeySource,
+    ledger::SqliteUrl,
+    routes::{Site, origin_of},
+};
+
+/// The program, for the command line.
+pub const PROGRAM: Program = Program {
+    name: "ticket-server",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Seats, holds and bookings for those whom the queue has admitted",
+    tables: &[OWN, SHARED],
+    // The queue server's own settings: both often run in one environment.
+    foreign_env: &["USHER_SIGNING_KEYS", "USHER_PLACE_SECRET", "USHER_TICKETS_URL", "USHER_RETURN_URLS"],
+};
+
+/// What only this server has.
+pub const OWN: &[Setting] = &[
+    Setting::value("listen", "USHER_LISTEN", "ADDRESS", "Where visitors are served").or("127.0.0.1:3002"),
+    Setting::value("ops-listen", "USHER_OPS_LISTEN", "ADDRESS", "Where operators, probes and metrics are served")
+        .or("127.0.0.1:9002"),
+    Setting::value("jwks", "USHER_JWKS", "URL", "The keys of active tokens: an address or a file")
+        .or("http://127.0.0.1:3003/.well-known/jwks.json"),
+    Setting::value(
+        "queue",
+        "USHER_QUEUE",
+        "URL",
+        "Where the queue is told of bookings and asked about sessions: its operations listener, or its Redis",
+    )
+    .or("http://127.0.0.1:9003")
+    .secret(),
+    Setting::value(
+        "ledger",
+        "USHER_LEDGER",
+        "URL",
+        "Where bookings are kept: sqlite:FILE [default: tickets.db in the state folder]",
+    )
+    .secret(),
+    Setting::value(
+        "queue-url",
+        "USHER_QUEUE_URL",
+        "URL",
+        "The queue's public address, where people without a token go",
+    )
+    .or("http://127.0.0.1:3003"),
+    Setting::value("user-jwks", "USHER_USER_JWKS", "URL", "Keys of user tokens (not supported yet)"),
+    Setting::secret_file("user-hs256-file", "USHER_USER_HS256", "A shared secret of user tokens (not supported yet)"),
+    Setting::value("user-issuer", "USHER_USER_ISSUER", "NAME", "The issuer of user tokens (not supported yet)"),
+    Setting::value("user-audience", "USHER_USER_AUDIENCE", "NAME", "The audience of user tokens (not supported yet)"),
+];
+
+/// Settings of what is not built yet: refused, so that nobody believes them to work.
+const NOT_SUPPORTED: &[&str] = &["user-jwks", "user-hs256-file", "user-issuer", "user-audience"];
+/// The ledger's file in the state folder.
+const LEDGER_FILE: &str = "tickets.db";
+
+/// Where the state of sales is kept.
+#[derive(Clone, Debug)]
+pub enum StoreConfig {
+    /// In this process.
+    Memory,
+    /// In Redis.
+    Redis(StoreUrl),
+}
+
+/// How the queue is reached.
+#[derive(Clone, Debug)]
+pub enum QueueConfig {
+    /// At its operations listener.
+    Http(String),
+    /// At its Redis.
+    Redis(StoreUrl),
+}
+
+/// The settings, checked.
+pub struct Config {
+    pub shared: SharedConfig,
+    pub store: StoreConfig,
+    pub queue: QueueConfig,
+    pub jwks: KeySource,
+    pub ledger: SqliteUrl,
+    pub site: Site,
+}
+
+impl Config {
+    /// Reads the settings; what is wrong with them is collected in `raw`.
+    pub fn read(raw: &mut Raw, env: Env<'_>) -> Self {
+        let shared = SharedConfig::read(raw, env);
+        let store = read_store(raw, shared.store.expose());
+        for key in NOT_SUPPORTED {
+            if raw.is_given(key) {
+                raw.problem(key, "nothing: user tokens are not supported yet");
+            }
+        }
+        let ledger = raw.optional("ledger", "sqlite:FILE", ledger);
+        let ledger = ledger.unwrap_or_else(|| SqliteUrl(shared.state_dir.join(LEDGER_FILE)));
+        Self {
+            store,
+            queue: raw.value("queue", "an address such as http://127.0.0.1:9003, or a store's URL", queue),
+            jwks: raw.value("jwks", "an address such as http://127.0.0.1:3003/.well-known/jwks.json, or a file", keys),
+            ledger,
+            site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },
+            shared,
+        }
+    }
+}
+
+fn read_store(raw: &mut Raw, text: &str) -> StoreConfig {
+    if text == "memory" {
+        return StoreConfig::Memory;
+    }
+    match StoreUrl::parse(text) {
+        Ok(url) => StoreConfig::Redis(url),
+        Err(error) => {
+            raw.problem("store", &format!("memory or a store's URL ({error})"));
+            StoreConfig::Memory
+        }
+    }
+}
+
+fn ledger(text: &str) -> Result<SqliteUrl, String> {
+    if text.starts_with("postgres") || text.starts_with("mysql") {
+        return Err("PostgreSQL and MySQL are not supported yet".into());
+    }
+    text.parse().map_err(str::to_owned)
+}
+
+fn queue(text: &str) -> Result<QueueConfig, String> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return url(text).map(QueueConfig::Http).map_err(str::to_owned);
+    }
+    StoreUrl::parse(text).map(QueueConfig::Redis).map_err(|error| error.to_string())
+}
+
+fn keys(text: &str) -> Result<KeySource, &'static str> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return url(text).map(KeySource::Url);
+    }
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    if path.is_empty() || path.contains("://") {
+        Err("neither address nor file")
+    } else {
+        Ok(KeySource::File(PathBuf::from(path)))
+    }
+}
+
+/// An absolute address of the web.
+fn url(text: &str) -> Result<String, &'static str> {
+    let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
+    if clean && origin_of(text).is_some() { Ok(text.to_owned()) } else { Err("not an http or https address") }
+}
+
+#[cfg(test)]
+mod tests {
+    use queue_core::service::config::{Command, Problems, load};
+
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, Problems> {
+        let args = ["ticket-server"].iter().chain(args).map(|arg| (*arg).to_owned());
+        let env = |name: &str| (name == "HOME").then(|| "/nowhere".to_owned());
+        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
+        let config = Config::read(&mut raw, &env);
+        raw.finish().map(|()| config)
+    }
+
+    fn problems(args: &[&str]) -> Vec<String> {
+        read(args).err().map(|problems| problems.0.into_iter().map(|p| p.key).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn nothing_need_be_said() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.shared.listen.port(), config.shared.ops_listen.port()), (3002, 9002));
+        assert!(matches!(config.store, StoreConfig::Memory));
+        assert!(matches!(config.queue, QueueConfig::Http(url) if url == "http://127.0.0.1:9003"));
+        assert_eq!(config.ledger, SqliteUrl("/nowhere/.local/state/usher/tickets.db".into()));
+        assert_eq!(config.jwks, KeySource::Url("http://127.0.0.1:3003/.well-known/jwks.json".into()));
+    }
+
+    #[test]
+    fn all_problems_are_named() {
+        let args = [
+            "--store=mysql://x",
+            "--ledger=postgres://x",
+            "--queue=ftp://x",
+            "--jwks=ftp://x",
+            "--queue-url=queue.example",
+            "--user-jwks=https://id.example/keys",
+        ];
+        let found = problems(&args);
+        for key in ["store", "ledger", "queue", "jwks", "queue-url", "user-jwks"] {
+            assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn files_and_stores_are_recognized() {
+        let config = read(&["--ledger=sqlite:/x/y.db", "--queue=redis://127.0.0.1:1", "--jwks=/x/keys.json"]).unwrap();
+        assert_eq!(config.ledger, SqliteUrl("/x/y.db".into()));
+        assert!(matches!(config.queue, QueueConfig::Redis(_)));
+        assert_eq!(config.jwks, KeySource::File("/x/keys.json".into()));
+    }
+}

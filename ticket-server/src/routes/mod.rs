@@ -1,0 +1,143 @@
+//! What the server answers over HTTP: visitors' routes on the public listener ([`PublicApp`]), the
+//! operator's on the operations listener ([`OperatorApp`]).
+//!
+//! Routes read tokens, identifiers and bodies and hand over to the [`Office`]; nothing in here
+//! decides who gets what.
+
+mod bodies;
+mod operator;
+mod pages;
+mod public;
+mod visitor;
+
+use std::sync::Arc;
+
+use queue_core::{
+    codes::Code,
+    ids::EventId,
+    service::http::{ApiError, App, Method, Request, Response, Router},
+};
+
+pub use self::{
+    operator::{OperatorApp, OperatorRoute},
+    pages::{Site, origin_of},
+};
+use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office};
+
+/// What visitors and browsers ask for.
+pub struct PublicApp {
+    office: Arc<Office>,
+    gate: Gate,
+    site: Site,
+    router: Router<PublicRoute>,
+}
+
+/// A route of the public listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicRoute {
+    Events,
+    Event,
+    Types,
+    Availability,
+    Layouts,
+    Seats,
+    ReserveSeats,
+    ReserveTickets,
+    Mine,
+    Reservation,
+    Extend,
+    Confirm,
+    Cancel,
+    Delete,
+    Page,
+    Asset,
+    Health,
+    OpenApi,
+    /// What a later version will do; refused by name.
+    NotYet(&'static str),
+}
+
+impl PublicApp {
+    /// The public routes of an office.
+    pub fn new(office: Arc<Office>, gate: Gate, site: Site) -> Self {
+        Self { office, gate, site, router: Self::routes() }
+    }
+
+    /// All public routes.
+    pub fn routes() -> Router<PublicRoute> {
+        Router::new()
+            .route(Method::GET, "/api/v1/events", PublicRoute::Events)
+            .route(Method::GET, "/api/v1/events/{id}", PublicRoute::Event)
+            .route(Method::GET, "/api/v1/tickets/event/{eventId}", PublicRoute::Types)
+            .route(Method::GET, "/api/v1/tickets/availability/{ticketTypeId}", PublicRoute::Availability)
+            .route(Method::GET, "/api/v1/seats/layouts", PublicRoute::Layouts)
+            .route(Method::GET, "/api/v1/seats/events/{eventId}", PublicRoute::Seats)
+            .route(Method::POST, "/api/v1/seats/reserve", PublicRoute::ReserveSeats)
+            .route(Method::POST, "/api/v1/reservations", PublicRoute::ReserveTickets)
+            .route(Method::GET, "/api/v1/reservations/my", PublicRoute::Mine)
+            .route(Method::GET, "/api/v1/reservations/{id}", PublicRoute::Reservation)
+            .route(Method::DELETE, "/api/v1/reservations/{id}", PublicRoute::Delete)
+            .route(Method::GET, "/api/v1/seats/reservation/{id}", PublicRoute::Reservation)
+            .route(Method::POST, "/api/v1/reservations/{id}/extend", PublicRoute::Extend)
+            .route(Method::POST, "/api/v1/reservations/{id}/confirm", PublicRoute::Confirm)
+            .route(Method::POST, "/api/v1/reservations/{id}/cancel", PublicRoute::Cancel)
+            .route(Method::GET, "/api/v1/events/{id}/seats/stream", PublicRoute::NotYet("seats/stream"))
+            .route(Method::POST, "/api/v1/orders", PublicRoute::NotYet("orders"))
+            .route(Method::GET, "/api/v1/orders/{id}", PublicRoute::NotYet("orders"))
+            .route(Method::POST, "/api/v1/balance/charge", PublicRoute::NotYet("balance"))
+            .route(Method::GET, "/api/v1/balance", PublicRoute::NotYet("balance"))
+            .route(Method::POST, "/api/v1/payments/webhook", PublicRoute::NotYet("payments"))
+            .route(Method::GET, "/api/v1/rankings/{eventId}", PublicRoute::NotYet("rankings"))
+            .route(Method::GET, "/api/v1/stats/{eventId}", PublicRoute::NotYet("stats"))
+            .route(Method::GET, "/tickets/{eventId}", PublicRoute::Page)
+            .route(Method::GET, "/assets/{name}", PublicRoute::Asset)
+            .route(Method::GET, "/health", PublicRoute::Health)
+            .route(Method::GET, "/openapi.json", PublicRoute::OpenApi)
+    }
+
+    /// The event that the address names.
+    fn hall(&self, request: &Request, param: &str) -> Result<Arc<Hall>, ApiError> {
+        let hall = request.param(param).and_then(|id| self.office.catalog.get(&id));
+        hall.ok_or_else(|| Code::EventNotFound.into())
+    }
+}
+
+impl App for PublicApp {
+    type Route = PublicRoute;
+
+    fn router(&self) -> &Router<PublicRoute> {
+        &self.router
+    }
+
+    async fn handle(&self, route: PublicRoute, request: Request) -> Result<Response, ApiError> {
+        match route {
+            PublicRoute::Events => self.events(&request),
+            PublicRoute::Event => self.event(&request),
+            PublicRoute::Types => self.types(&request).await,
+            PublicRoute::Availability => self.availability(&request).await,
+            PublicRoute::Layouts => self.layouts(&request),
+            PublicRoute::Seats => self.seats(&request).await,
+            PublicRoute::ReserveSeats => self.reserve_seats(request).await,
+            PublicRoute::ReserveTickets => self.reserve_tickets(request).await,
+            PublicRoute::Mine => self.mine(&request).await,
+            PublicRoute::Reservation => self.reservation(&request).await,
+            PublicRoute::Extend => self.extend(request).await,
+            PublicRoute::Confirm => self.confirm(request).await,
+            PublicRoute::Cancel => self.cancel(request).await,
+            PublicRoute::Delete => self.delete(request).await,
+            PublicRoute::Page => pages::seat_page(&request, &self.site),
+            PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
+            PublicRoute::Health => Ok(pages::health()),
+            PublicRoute::OpenApi => Ok(pages::openapi(request.headers())),
+            PublicRoute::NotYet(name) => Err(ApiError::not_supported(name)),
+        }
+    }
+}
+
+fn event_id(request: &Request, param: &str) -> Result<EventId, ApiError> {
+    request.param(param).and_then(|id| EventId::new(&id).ok()).ok_or_else(|| Code::EventNotFound.into())
+}
+
+fn reservation_id(request: &Request) -> Result<ReservationId, ApiError> {
+    request.param("id").and_then(|id| ReservationId::new(&id).ok()).ok_or_else(|| Code::ReservationNotFound.into())
+}

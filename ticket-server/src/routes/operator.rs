@@ -1,0 +1,92 @@
+//! What an operator asks for on the operations listener. The guard in front of it has checked the
+//! token.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header::LOCATION};
+use queue_core::{
+    ids::{EventId, InvalidId},
+    service::{
+        http::{ApiError, App, Method, Request, Response, Router, json},
+        ops::{Access, GuardedApp},
+    },
+};
+use serde_json::Value;
+
+use super::{bodies, event_id, public::ShownEvent};
+use crate::{model::EventBody, office::Office};
+
+/// The largest definition: 200,000 seats named one by one.
+const BODY_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// The operator's routes of an office.
+pub struct OperatorApp {
+    office: Arc<Office>,
+    router: Router<OperatorRoute>,
+}
+
+/// A route of the operations listener, probes and metrics apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperatorRoute {
+    PutEvent,
+    Event,
+}
+
+impl OperatorApp {
+    /// The operator's routes of an office.
+    pub fn new(office: Arc<Office>) -> Self {
+        Self { office, router: Self::routes() }
+    }
+
+    /// All operator routes.
+    pub fn routes() -> Router<OperatorRoute> {
+        Router::new().route(Method::PUT, "/api/v1/admin/events/{id}", OperatorRoute::PutEvent).route(
+            Method::GET,
+            "/api/v1/admin/events/{id}",
+            OperatorRoute::Event,
+        )
+    }
+
+    async fn put_event(&self, mut request: Request) -> Result<Response, ApiError> {
+        let id = request.param("id").and_then(|id| EventId::new(&id).ok());
+        let event = id.ok_or_else(|| ApiError::invalid("id", InvalidId))?;
+        let body = request.read_json::<Value>(BODY_BYTES_MAX).await?;
+        let body = EventBody::from_json(body).map_err(bodies::refused)?;
+        let (created, hall) = self.office.put_event(&event, body).await?;
+        let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+        let mut response = json(status, &ShownEvent::of(&hall));
+        if created {
+            let location = HeaderValue::try_from(format!("/api/v1/admin/events/{event}"));
+            response.headers_mut().insert(LOCATION, location.expect("an identifier is plain ASCII"));
+        }
+        Ok(response)
+    }
+
+    fn event(&self, request: &Request) -> Result<Response, ApiError> {
+        let event = event_id(request, "id")?;
+        let hall = self.office.catalog.get(event.as_str()).ok_or(queue_core::codes::Code::EventNotFound)?;
+        Ok(json(StatusCode::OK, &ShownEvent::of(&hall)))
+    }
+}
+
+impl App for OperatorApp {
+    type Route = OperatorRoute;
+
+    fn router(&self) -> &Router<OperatorRoute> {
+        &self.router
+    }
+
+    async fn handle(&self, route: OperatorRoute, request: Request) -> Result<Response, ApiError> {
+        match route {
+            // Boxed: a rare and deep call that would make every handler's future large.
+            OperatorRoute::PutEvent => Box::pin(self.put_event(request)).await,
+            OperatorRoute::Event => self.event(&request),
+        }
+    }
+}
+
+impl GuardedApp for OperatorApp {
+    fn access(&self, _route: OperatorRoute) -> Access {
+        Access::Operator
+    }
+}

@@ -1,0 +1,190 @@
+//! A whole server: ledger, engine, office, listeners. `main` runs one; tests run several in a process.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use queue_core::{
+    ids::EventId,
+    service::{
+        config::SharedConfig,
+        http::{Bound, HttpOptions},
+        keyfiles::{self, StateDir},
+        ops::{Guard, OPS_CONNECTIONS_MAX, OpsApp},
+        redis::{Options, Store, StoreUrl},
+        run::{self, Lifecycle},
+        secret::Secret,
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    config::{Config, QueueConfig, StoreConfig},
+    engine::{Engine, MemoryEngine, RedisEngine},
+    gate::{Gate, Keys},
+    ledger::{SqliteLedger, SqliteUrl},
+    office::Office,
+    peer::Peer,
+    relay::{Relay, Target},
+    routes::{OperatorApp, PublicApp},
+    sessions::{Asked, Sessions, Told},
+};
+
+/// The reason against readiness while the store cannot be asked.
+const STORE: &str = "store";
+/// The reason against readiness until all events are loaded.
+const LOADING: &str = "loading";
+/// Begins the names of the request metrics.
+const METRICS_PREFIX: &str = "usher_ticket_";
+
+/// A server that has its addresses and its office, and serves nobody yet.
+pub struct Server {
+    public: Bound,
+    ops: Bound,
+    app: PublicApp,
+    ops_app: OpsApp<OperatorApp>,
+    options: HttpOptions,
+}
+
+/// The secrets of a server, given or made.
+struct Secrets {
+    operator: Secret,
+    peer: Secret,
+}
+
+impl Secrets {
+    fn find(shared: &SharedConfig) -> anyhow::Result<Self> {
+        // The folder is opened only for what nobody gives: it may not even be writable.
+        let secret = |given: &Option<Secret>, name: &str| match given {
+            Some(given) => Ok(given.clone()),
+            None => StateDir::open(&shared.state_dir)?.secret(name),
+        };
+        Ok(Self {
+            operator: secret(&shared.operator_token, keyfiles::OPERATOR_TOKEN)?,
+            peer: secret(&shared.peer_token, keyfiles::PEER_TOKEN)?,
+        })
+    }
+}
+
+impl Server {
+    /// Takes the addresses, opens the ledger, connects to the stores and starts what runs in the background.
+    pub async fn start(config: Config, life: &Lifecycle) -> anyhow::Result<Self> {
+        let shared = &config.shared;
+        // First, since it fails for the simplest reasons, and before anything is written.
+        let (public, ops) = (run::bind(shared.listen).await?, run::bind(shared.ops_listen).await?);
+        let secrets = Secrets::find(shared)?;
+        let guard = Guard {
+            address: ops.address(),
+            hosts: shared.ops_hosts.clone(),
+            operator: secrets.operator.digest(),
+            peer: None,
+        };
+        let options = HttpOptions {
+            origins: shared.origins.clone(),
+            proxies: shared.proxies.clone(),
+            ..HttpOptions::new(METRICS_PREFIX)
+        };
+        let keys = Keys::new(config.jwks.clone(), &shared.issuer, &shared.audience).map_err(anyhow::Error::msg)?;
+        make_folder_of(&config.ledger)?;
+        let ledger = SqliteLedger::open(&config.ledger, Clock::Real).await;
+        let ledger = ledger.with_context(|| format!("the ledger {}", config.ledger.0.display()))?;
+        let (sessions, target) = match &config.queue {
+            QueueConfig::Http(url) => {
+                let peer = Peer::new(url, secrets.peer).map_err(anyhow::Error::msg)?;
+                (Sessions::Asked(Asked::new(peer.clone())), Target::Http(peer))
+            }
+            QueueConfig::Redis(url) => {
+                let store = Store::connect(url, Options::default());
+                (Sessions::Told(Told::new(store.clone())), Target::Redis(store))
+            }
+        };
+        let (engine, store) = connect(&config.store);
+        let (office, reloads) = Office::new(engine, Arc::new(ledger), sessions, Clock::Real);
+        office.read_catalog().await.context("reading the events")?;
+        spawn_all(&office, reloads, target, store, life);
+        let ops_app =
+            OpsApp::new(OperatorApp::new(Arc::clone(&office)), guard, life.readiness.clone(), life.metrics.clone());
+        let app = PublicApp::new(office, Gate::new(keys), config.site);
+        Ok(Self { public, ops, app, ops_app, options })
+    }
+
+    /// Where visitors are served.
+    pub fn address(&self) -> SocketAddr {
+        self.public.address()
+    }
+
+    /// Where operators are served.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.ops.address()
+    }
+
+    /// Serves until the process is told to end.
+    pub async fn serve(self, life: Lifecycle) {
+        let ops_options = HttpOptions { connections_max: OPS_CONNECTIONS_MAX, ..HttpOptions::new(METRICS_PREFIX) };
+        let public = (self.public, Arc::new(self.app), self.options);
+        life.serve(public, (self.ops, Arc::new(self.ops_app), ops_options)).await;
+    }
+}
+
+/// The state folder may not be there yet when every secret is given.
+fn make_folder_of(ledger: &SqliteUrl) -> anyhow::Result<()> {
+    let Some(folder) = ledger.0.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))
+}
+
+fn connect(store: &StoreConfig) -> (Arc<dyn Engine>, Option<Store>) {
+    match store {
+        StoreConfig::Memory => (Arc::new(MemoryEngine::new(Clock::Real)), None),
+        StoreConfig::Redis(url) => {
+            let store = open_store(url);
+            (Arc::new(RedisEngine::new(store.clone())), Some(store))
+        }
+    }
+}
+
+fn open_store(url: &StoreUrl) -> Store {
+    Store::connect(url, Options::default())
+}
+
+/// What runs in the background as long as the server does.
+fn spawn_all(
+    office: &Arc<Office>,
+    reloads: mpsc::Receiver<EventId>,
+    target: Target,
+    store: Option<Store>,
+    life: &Lifecycle,
+) {
+    let stop = &life.stopping;
+    life.readiness.fail(LOADING);
+    life.spawn("loading", load_when_connected(Arc::clone(office), store, life.clone()));
+    life.spawn("reloading", Arc::clone(office).load_events(reloads, stop.clone()));
+    life.spawn("expiring holds", Arc::clone(office).expire_holds(stop.clone()));
+    life.spawn("settling holds", Arc::clone(office).settle_holds(stop.clone()));
+    life.spawn("relaying", Relay::new(Arc::clone(office), target).run(stop.clone()));
+    life.spawn("sessions", crate::sessions::run(Arc::clone(office), stop.clone()));
+}
+
+/// Loads all events at the start, and again whenever another server or another history of it answers:
+/// a failover can lose the last writes, and the marker that says "loaded" survives it.
+async fn load_when_connected(office: Arc<Office>, store: Option<Store>, life: Lifecycle) {
+    let Some(store) = store else {
+        office.load_all(&life.stopping).await;
+        life.readiness.pass(LOADING);
+        return life.stopping.cancelled().await;
+    };
+    let mut health = store.health();
+    let mut loaded = None;
+    loop {
+        let now = health.borrow_and_update().clone();
+        life.readiness.set(STORE, now.up);
+        if now.up && loaded.as_ref() != Some(&now.server) {
+            office.load_all(&life.stopping).await;
+            life.readiness.pass(LOADING);
+            loaded = Some(now.server);
+        }
+        tokio::select! {
+            () = life.stopping.cancelled() => return,
+            changed = health.changed() => if changed.is_err() { return },
+        }
+    }
+}

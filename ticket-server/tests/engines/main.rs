@@ -1,0 +1,7 @@
+//! The two engines: the rules that both keep, that they do the same, and what scripts say of themselves.
+
+mod conformance;
+mod headers;
+mod model;
+mod model_redis;
+mod steps;
