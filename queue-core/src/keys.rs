@@ -4,8 +4,10 @@
 
 use crate::ids::EventId;
 
-/// The set of all events: the only key outside the hash tags.
+/// The set of all events, outside the hash tags.
 pub const EVENTS: &str = "usher:events";
+/// A name drawn when the store is first used, outside the hash tags: another one after its data was lost.
+pub const INCARNATION: &str = "usher:incarnation";
 /// Pub/Sub channel between nodes: who was admitted.
 pub const ADMITTED_CHANNEL: &str = "usher:admitted";
 /// Pub/Sub channel between nodes: which socket took a place over.

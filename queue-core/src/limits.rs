@@ -30,6 +30,12 @@ pub const ADMIT_BATCH_MAX: usize = 256;
 pub const END_BATCH_MAX: usize = 256;
 /// Seconds for which a line remembers when its waiters joined, at most.
 pub const JOINED_ENTRIES_MAX: usize = 86_400;
+/// Seconds of these that one admission forgets, at most.
+pub const JOINED_TRIM_MAX: usize = 1_024;
+/// Entries that the stream of an event's ended sessions keeps, about.
+pub const SESSION_ENDED_LOG_MAX: usize = 100_000;
+/// That stream outlives its event by so long.
+pub const REMOVED_LOG_KEPT_MS: u64 = 86_400_000;
 /// Bytes of a presence bitmap handled in one engine call, at most.
 pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
 /// A restored or rebuilt line continues this far above everything known.

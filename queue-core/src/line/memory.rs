@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     ids::{Millis, Seq, VisitorId},
-    limits::{ENDED_KEPT_MS, JOINED_ENTRIES_MAX},
+    limits::{ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX},
     wire::EndReason,
 };
 
@@ -74,10 +74,13 @@ impl Timeline {
         self.firsts.range(..=seq).next_back().map(|(_, at)| *at)
     }
 
-    /// Forgets what only numbers before `head` need.
+    /// Forgets what only numbers before `head` need, [`JOINED_TRIM_MAX`] at most.
     pub fn trim(&mut self, head: Seq) {
         let Some((&kept, _)) = self.firsts.range(..=head).next_back() else { return };
-        while self.firsts.first_key_value().is_some_and(|(first, _)| *first < kept) {
+        for _ in 0..JOINED_TRIM_MAX {
+            if self.firsts.first_key_value().is_none_or(|(first, _)| *first >= kept) {
+                return;
+            }
             self.firsts.pop_first();
         }
     }

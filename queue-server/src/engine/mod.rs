@@ -4,6 +4,7 @@
 //! scripts. What an engine announces through [`Signal`]s may be lost: nothing depends on it but speed.
 
 pub mod memory;
+pub mod redis;
 
 use async_trait::async_trait;
 use queue_core::{

@@ -1,0 +1,58 @@
+//! What this node knows of the store's clock: the time of the last reply, and the time since by its own
+//! steady clock. The node's wall clock plays no part.
+
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use queue_core::ids::Millis;
+
+/// A reply that is behind by no more was overtaken by another one; by more, the store's clock was set back.
+const OVERTAKEN_MS_MAX: u64 = 2_000;
+
+/// An estimate of the store's time, never ahead of it.
+#[derive(Debug)]
+pub struct StoreClock(Mutex<(Instant, Millis)>);
+
+impl StoreClock {
+    /// A clock that has heard nothing yet.
+    pub fn new() -> Self {
+        Self(Mutex::new((Instant::now(), Millis(0))))
+    }
+
+    /// The store has told its time.
+    pub fn heard(&self, told: Millis) {
+        let at = Instant::now();
+        let mut known = self.0.lock();
+        let estimate = reckon(*known, at);
+        if told >= estimate || estimate.since(told) > OVERTAKEN_MS_MAX {
+            *known = (at, told);
+        }
+    }
+
+    /// The store's time.
+    pub fn now(&self) -> Millis {
+        let known = *self.0.lock();
+        reckon(known, Instant::now())
+    }
+}
+
+fn reckon((at, told): (Instant, Millis), now: Instant) -> Millis {
+    told.plus(now.saturating_duration_since(at).as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_replies_do_not_turn_it_back_but_a_clock_set_back_does() {
+        let clock = StoreClock::new();
+        clock.heard(Millis(1_000_000));
+        clock.heard(Millis(999_990));
+        assert!(clock.now() >= Millis(1_000_000));
+        clock.heard(Millis(900_000));
+        assert!(clock.now() < Millis(950_000));
+        clock.heard(Millis(2_000_000));
+        assert!(clock.now() >= Millis(2_000_000));
+    }
+}

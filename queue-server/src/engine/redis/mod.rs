@@ -1,0 +1,279 @@
+//! The Redis engine: the model's transitions as Lua scripts, for many nodes and for state that outlives a process.
+//!
+//! A command is one script call, sent once; what is larger than a script may take is cut. Periods are told to the
+//! store by this node's estimate of the store's clock: where that is wrong the script changes nothing and says so,
+//! and the call is made again. Admissions, ends and changes reach this node as they reach every other one, over the
+//! store's channels: once each, and nothing depends on it.
+
+mod call;
+mod clock;
+pub mod messages;
+pub mod reply;
+pub mod scripts;
+mod split;
+mod tasks;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use queue_core::{
+    ids::{EventId, Generation, Millis},
+    keys::{EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
+    line::{Applied, Command, Outcome, Refusal},
+    service::redis::{Options as StoreOptions, Store, StoreError, StoreUrl},
+};
+use tokio::sync::{broadcast, watch};
+
+use self::{
+    call::{Call, Context, EventKeys},
+    clock::StoreClock,
+    messages::Inbox,
+    reply::Answer,
+    scripts::{Scripts, TimeSource},
+    tasks::Tasks,
+};
+use super::{Engine, EngineError, Health, SIGNALS_MAX, Signal, TakenOver, memory::Clock};
+
+/// A call is made again so often because period or grace were not what this node thought.
+const TRIES_MAX: usize = 4;
+/// Events whose keys are kept at hand. Beyond that all are forgotten and made again.
+const EVENTS_AT_HAND_MAX: usize = 4_096;
+/// The periods of the default grace: a first guess.
+const GRACE_PERIODS_GUESS: u64 = 4;
+
+/// How an engine uses its store.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// How the connection is used.
+    pub store: StoreOptions,
+    /// Under test: the time that the store goes by, in place of its own clock.
+    pub virtual_clock: Option<Clock>,
+}
+
+/// Lines in a Redis.
+pub struct RedisEngine {
+    store: Store,
+    scripts: Scripts,
+    clock: Arc<StoreClock>,
+    virtual_clock: Option<Clock>,
+    events: Mutex<HashMap<EventId, AtHand>>,
+    inbox: Arc<Inbox>,
+    health: watch::Receiver<Health>,
+    _tasks: Tasks,
+}
+
+/// What is kept of an event between calls.
+#[derive(Clone)]
+struct AtHand {
+    keys: Arc<EventKeys>,
+    grace_periods: u64,
+}
+
+impl RedisEngine {
+    /// An engine on the store at `url`. It begins to connect, and goes on trying; until there is a connection
+    /// commands fail at once. Must be called within a tokio runtime.
+    pub fn connect(url: &StoreUrl, options: Options) -> Self {
+        let store = Store::connect(url, options.store);
+        let inbox = Arc::new(Inbox::new(broadcast::channel(SIGNALS_MAX).0));
+        let clock = Arc::new(StoreClock::new());
+        let (sender, health) = watch::channel(Health::Down(format!("not connected to {url} yet")));
+        let tasks = Tasks::start(&store, &inbox, &clock, sender);
+        let time = if options.virtual_clock.is_some() { TimeSource::LastArgument } else { TimeSource::Store };
+        Self {
+            store,
+            scripts: Scripts::new(time),
+            clock,
+            virtual_clock: options.virtual_clock,
+            events: Mutex::default(),
+            inbox,
+            health,
+            _tasks: tasks,
+        }
+    }
+
+    /// Waits until the store can be asked.
+    pub async fn wait_ready(&self, timeout: Duration) -> Result<(), EngineError> {
+        let mut health = self.health.clone();
+        let ready = tokio::time::timeout(timeout, health.wait_for(|health| *health == Health::Up)).await;
+        match ready {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(EngineError::Unavailable(format!("no connection to {}", self.store.url()))),
+        }
+    }
+
+    /// Messages from other processes that made no sense and were skipped.
+    pub fn malformed_total(&self) -> u64 {
+        self.inbox.malformed_total()
+    }
+
+    /// The store itself.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn at_hand(&self, event: &EventId) -> AtHand {
+        let mut events = self.events.lock();
+        if let Some(known) = events.get(event) {
+            return known.clone();
+        }
+        if events.len() >= EVENTS_AT_HAND_MAX {
+            events.clear();
+        }
+        let known = AtHand { keys: Arc::new(EventKeys::new(event)), grace_periods: GRACE_PERIODS_GUESS };
+        events.insert(event.clone(), known.clone());
+        known
+    }
+
+    async fn apply_one(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: &Command,
+    ) -> Result<Applied, EngineError> {
+        for _ in 0..TRIES_MAX {
+            let AtHand { keys, grace_periods } = self.at_hand(event);
+            let context = Context { expected, period: self.now().period(), grace_periods };
+            let mut call = Call::new(&keys, context, command);
+            if let Some(clock) = &self.virtual_clock {
+                call.args.push(clock().0.into());
+            }
+            let script = self.scripts.get(call.transition);
+            let mut reply = self.store.run_list(script, call.keys, call.args).await.map_err(failed)?;
+            match reply::read(command, &mut reply).map_err(failed)? {
+                Answer::Applied(applied) => {
+                    self.clock.heard(applied.now);
+                    return Ok(applied);
+                }
+                Answer::Refused { now, refusal } => {
+                    self.clock.heard(now);
+                    return Err(refusal.into());
+                }
+                Answer::StalePeriod { now, grace_periods } => {
+                    self.clock.heard(now);
+                    if let Some(known) = self.events.lock().get_mut(event).filter(|_| grace_periods > 0) {
+                        known.grace_periods = grace_periods;
+                    }
+                }
+            }
+        }
+        let problem = "the period changes faster than it can be told".to_owned();
+        Err(EngineError::Broken { what: "a command", problem })
+    }
+
+    /// Puts a new event on the list before it is there, and again after: whoever removed it a moment ago may
+    /// have taken it off in between.
+    async fn configure(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: &Command,
+    ) -> Result<Applied, EngineError> {
+        self.list(event, "SADD").await?;
+        let applied = self.apply_one(event, expected, command).await?;
+        if applied.outcome == (Outcome::Configured { created: true }) {
+            self.list(event, "SADD").await?;
+        }
+        Ok(applied)
+    }
+
+    /// Takes a removed event off the list; back on it if somebody has created it anew meanwhile.
+    async fn unlist(&self, event: &EventId) -> Result<(), EngineError> {
+        self.list(event, "SREM").await?;
+        match self.apply_one(event, None, &Command::Describe).await {
+            Ok(_) => self.list(event, "SADD").await,
+            Err(EngineError::Refused(Refusal::NoSuchEvent)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list(&self, event: &EventId, how: &'static str) -> Result<(), EngineError> {
+        self.store.command(how, [EVENTS, event.as_str()]).await.map(drop).map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Engine for RedisEngine {
+    async fn apply(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Result<Applied, EngineError> {
+        if let Command::Configure(_) = &command {
+            return self.configure(event, expected, &command).await;
+        }
+        let mut parts = split::split(command).into_iter();
+        let Some(first) = parts.next() else {
+            return Err(EngineError::Broken { what: "a command", problem: "cut into nothing".to_owned() });
+        };
+        let mut whole = self.apply_one(event, expected, &first).await?;
+        for part in parts {
+            if split::is_enough(&whole.outcome) {
+                break;
+            }
+            // All of a command happens to one incarnation of the line.
+            let part = self.apply_one(event, Some(whole.generation), &part).await?;
+            whole.now = part.now;
+            split::append(&mut whole.outcome, part.outcome);
+        }
+        if whole.outcome == Outcome::Removed(true) {
+            self.unlist(event).await?;
+        }
+        Ok(whole)
+    }
+
+    async fn events(&self) -> Result<Vec<EventId>, EngineError> {
+        let names = self.store.smembers(EVENTS).await.map_err(failed)?;
+        let mut events: Vec<_> = names.iter().filter_map(|name| EventId::new(name).ok()).collect();
+        events.sort_unstable();
+        Ok(events)
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.inbox.subscribe()
+    }
+
+    async fn announce(&self, taken: TakenOver) -> Result<(), EngineError> {
+        // Plain data: turning it into JSON cannot fail.
+        let body = serde_json::to_string(&taken).unwrap_or_default();
+        self.store.publish(TAKEN_OVER_CHANNEL, body).await.map(drop).map_err(failed)
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    fn now(&self) -> Millis {
+        self.virtual_clock.as_ref().map_or_else(|| self.clock.now(), |clock| clock())
+    }
+
+    fn commands_total(&self) -> u64 {
+        self.store.commands_total()
+    }
+
+    async fn incarnation(&self) -> Result<String, EngineError> {
+        let mut random = [0; 16];
+        let drawn = aws_lc_rs::rand::fill(&mut random);
+        drawn.map_err(|_| EngineError::Unavailable("no randomness to name the data with".to_owned()))?;
+        let name = format!("{:032x}", u128::from_be_bytes(random));
+        // The first to come names it.
+        let set = self.store.command("SET", [INCARNATION, &name, "NX", "GET"]).await.map_err(failed)?;
+        match set.into_option() {
+            Some(known) => known.into_text("SET").map_err(failed),
+            None => Ok(name),
+        }
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+}
+
+fn failed(error: StoreError) -> EngineError {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Overloaded => EngineError::Unavailable(error.to_string()),
+        StoreError::Script { name, message } => EngineError::Broken { what: name, problem: message },
+        StoreError::Reply { name, problem } => EngineError::Broken { what: name, problem },
+    }
+}
