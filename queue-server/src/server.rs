@@ -1,6 +1,6 @@
 //! A whole server: keys, engine, node, listeners. `main` runs one; tests run several in a process.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use queue_core::{
     service::{
@@ -20,13 +20,19 @@ use queue_core::{
 use crate::{
     clock,
     config::{Config, StoreConfig},
-    engine::{Engine, Health, memory::MemoryEngine},
+    engine::{
+        Engine, Health,
+        memory::MemoryEngine,
+        redis::{Options as RedisOptions, RedisEngine},
+    },
     node::{Keys, Node, NodeOptions},
     routes::{OperatorApp, PublicApp},
 };
 
 /// The reason against readiness while the store cannot be asked.
 const STORE: &str = "store";
+/// How long the start waits for the store.
+const STORE_WAIT: Duration = Duration::from_secs(2);
 /// Begins the names of the request metrics.
 const METRICS_PREFIX: &str = "usher_queue_";
 
@@ -106,7 +112,14 @@ fn ops_app(node: Arc<Node>, guard: Guard, readiness: Readiness, metrics: Metrics
 async fn connect(store: &StoreConfig) -> anyhow::Result<Arc<dyn Engine>> {
     match store {
         StoreConfig::Memory => Ok(Arc::new(MemoryEngine::new(clock::system()))),
-        StoreConfig::Redis(url) => anyhow::bail!("the store {url} cannot be used yet"),
+        StoreConfig::Redis(url) => {
+            let engine = RedisEngine::connect(url, RedisOptions::default());
+            // A store that is away at the start is a store that is away: it may come back.
+            if let Err(error) = engine.wait_ready(STORE_WAIT).await {
+                tracing::warn!(%error, "starting without the store");
+            }
+            Ok(Arc::new(engine))
+        }
     }
 }
 

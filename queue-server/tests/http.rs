@@ -15,6 +15,8 @@ mod peer;
 mod process;
 #[path = "http/requests.rs"]
 mod requests;
+#[path = "http/store.rs"]
+mod store;
 #[path = "http/support.rs"]
 mod support;
 #[path = "http/visitor.rs"]

@@ -1,6 +1,6 @@
 //! A server in this process, and a client that says what it got.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use queue_core::{
     service::{
@@ -49,10 +49,12 @@ impl TestServer {
 
     pub async fn start_with(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&folder.path().join("state")).unwrap();
+        let given = flags.iter().find_map(|flag| flag.strip_prefix("--state-dir=")).map(PathBuf::from);
+        let state = StateDir::open(&given.unwrap_or_else(|| folder.path().join("state"))).unwrap();
         let state_flag = format!("--state-dir={}", state.path().display());
         let own = ["queue-server", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", &state_flag];
-        let args = own.iter().chain(flags).map(|arg| (*arg).to_owned());
+        let others = flags.iter().filter(|flag| !flag.starts_with("--state-dir="));
+        let args = own.iter().chain(others).map(|arg| (*arg).to_owned());
         let env = |_: &str| None;
         let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
         let config = Config::read(&mut raw, &env);
@@ -138,6 +140,11 @@ impl TestServer {
             (status["status"] == wanted).then_some(status)
         })
         .await
+    }
+
+    /// Where its keys are.
+    pub fn state_dir(&self) -> String {
+        self.state.path().display().to_string()
     }
 
     pub fn signing_keys(&self) -> SigningKeys {
