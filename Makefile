@@ -13,12 +13,12 @@ ARGS ?=
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release --locked -p queue-server -p ticket-server -p bench
 
-.PHONY: help setup demo test lint fmt bench build-release
+.PHONY: help setup demo test test-gates lint fmt bench build-release
 
 help: ## List what can be done here
 	@echo "usage: make TARGET [STORE=memory|redis] [ARGS=…]"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
-	  || sed -nE 's/^([a-z]+):.*## (.*)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|' 2>/dev/null \
+	  || sed -nE 's/^([a-z-]+):.*## (.*)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Install what the tests need (redis-server, Chromium, Python packages); quick when it is there
 	@scripts/setup.sh
@@ -28,6 +28,9 @@ demo: build-release ## A crowd of 3,000 for 2,000 seats, and a waiting page to j
 
 test: setup ## Build the workspace and run every test
 	@scripts/test.sh
+
+test-gates: setup ## nginx, Traefik and Envoy in front of a plain backend, as deploy/gates has them
+	@scripts/test-gates.sh
 
 lint: ## Formatting, clippy, and, where installed, cargo-deny and shellcheck
 	@scripts/lint.sh

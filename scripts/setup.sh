@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is not there yet: redis-server 7 or newer, a Chromium with its driver,
-# and a Python environment with three packages. Asks no questions. Fails only when the tests cannot run at all;
+# Installs what the tests need and is not there yet: redis-server 7 or newer, a Chromium,
+# a Python environment with three packages, nginx and promtool. Asks no questions. Fails only when the tests cannot run at all;
 # everything else that is missing is said in one line each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -100,7 +100,7 @@ setup_redis() {
 
 setup_chromium() {
   chromium_ready && return
-  install "chromium chromium-driver" "chromium chromedriver" "--cask chromium" || true
+  install "chromium" "chromium" "--cask chromium" || true
   chromium_ready || note "missing: Chromium, so the walk through the pages is left out ($(why))"
 }
 
@@ -113,9 +113,56 @@ setup_python() {
   make_venv || missing "Python 3 with websockets, PyJWT and redis in $VENV ($(why))"
 }
 
+# unpack PACKAGE PATH: one program out of a Debian package into the Python environment. Needs no root, and starts no
+# service, which installing nginx or Prometheus would.
+unpack() {
+  if ! have apt-get || ! have dpkg-deb; then
+    echo "no apt-get here" >"$log"
+    return 1
+  fi
+  local folder
+  folder=$(mktemp -d)
+  if [ "$apt_lists_fresh" = 0 ]; then
+    as_root apt-get update -q >"$log" 2>&1 || true
+    apt_lists_fresh=1
+  fi
+  note "unpacking $1 into $VENV"
+  (cd "$folder" && apt-get download -q "$1") >"$log" 2>&1 &&
+    dpkg-deb -x "$folder"/*.deb "$folder/files" >>"$log" 2>&1 &&
+    cp "$folder/files$2" "$VENV/bin/" >>"$log" 2>&1
+  local rc=$?
+  rm -rf "$folder"
+  return "$rc"
+}
+
+nginx_ready() {
+  local each
+  for each in "$VENV/bin/nginx" nginx /usr/sbin/nginx; do
+    if "$each" -v >/dev/null 2>&1; then return; fi
+  done
+  return 1
+}
+
+promtool_ready() { "$VENV/bin/promtool" --version >/dev/null 2>&1 || have promtool; }
+
+# After setup_python, whose environment they go into.
+setup_nginx() {
+  nginx_ready && return
+  unpack nginx /usr/sbin/nginx || install "nginx" "nginx" "nginx" || true
+  nginx_ready || note "missing: nginx, so its gate is not tested ($(why))"
+}
+
+setup_promtool() {
+  promtool_ready && return
+  unpack prometheus /usr/bin/promtool || install "prometheus" "golang-github-prometheus" "prometheus" || true
+  promtool_ready || note "missing: promtool, so metrics and alerts are not checked ($(why))"
+}
+
 have cargo || missing "cargo: install Rust from https://rustup.rs"
 have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
 setup_redis
 setup_chromium
 setup_python
+setup_nginx
+setup_promtool
 exit "$fatal"

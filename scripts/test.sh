@@ -15,6 +15,13 @@ cargo build --workspace --locked
 step "acceptance: two nodes on one Redis, driven by Python clients"
 .venv/bin/python tests/acceptance/two_nodes.py --bin-dir "$bin_dir" || failed+=("tests/acceptance/two_nodes.py")
 
+step "gates: nginx in front of a plain backend"
+if command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || [ -x .venv/bin/nginx ]; then
+  .venv/bin/python tests/gates/gates.py --bin-dir "$bin_dir" nginx || failed+=("tests/gates/gates.py")
+else
+  echo "nginx is not installed, left out" >&2
+fi
+
 step "examples in the documentation"
 cargo test --workspace --locked --doc --quiet || failed+=("cargo test --doc")
 

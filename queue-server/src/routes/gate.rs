@@ -1,10 +1,13 @@
 //! The gate that reverse proxies ask before they let a request through: nginx `auth_request`, Envoy
 //! `ext_authz`, Traefik ForwardAuth. 200 lets pass and 401 does not; a redirect comes only where it is
-//! asked for, since nginx makes 500 of one.
+//! asked for, since nginx makes 500 of one. How each is set up: `docs/gates.md`.
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode, header::CACHE_CONTROL};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL},
+};
 use queue_core::{
     codes::Code,
     ids::{EventId, VisitorId},
@@ -29,9 +32,11 @@ pub async fn verify(
         Some(text) if !text.is_empty() => EventId::new(&text).map_err(|e| ApiError::invalid("event", e))?,
         _ => return Err(Code::EventRequired.into()),
     };
+    // Looked at first: a wrong one is said to those who pass, too.
+    let redirects = wants_redirect(request)?;
     match live(node, verified, request, &event).await {
         Ok(visitor) => Ok(pass(&visitor, &event)),
-        Err(error) if error.info().status == 401 && wants_redirect(request)? => Ok(redirect(&site.waiting_url(&event))),
+        Err(error) if error.info().status == 401 && redirects => Ok(redirect(&site.waiting_url(&event))),
         Err(error) => Err(error),
     }
 }
@@ -76,6 +81,15 @@ fn wants_redirect(request: &Request) -> Result<bool, ApiError> {
     match request.query("redirect").as_deref() {
         None | Some("" | "0") => Ok(false),
         Some("1") => Ok(true),
-        Some(_) => Err(ApiError::invalid("redirect", "must be 0 or 1")),
+        Some("html") => Ok(accepts_html(request)),
+        Some(_) => Err(ApiError::invalid("redirect", "must be 0, 1 or html")),
     }
+}
+
+/// Browsers that open a page name the type; `fetch` and programs say `*/*` or what they can read.
+fn accepts_html(request: &Request) -> bool {
+    let types = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    types
+        .flat_map(|value| value.split(','))
+        .any(|range| range.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"))
 }

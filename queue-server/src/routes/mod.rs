@@ -72,6 +72,11 @@ impl PublicApp {
             .route(Method::POST, "/api/v1/queue/leave/{eventId}", PublicRoute::Leave)
             .route(Method::POST, "/api/v1/queue/release/{eventId}", PublicRoute::Release)
             .route(Method::GET, "/api/v1/queue/verify", PublicRoute::Verify)
+            // Envoy asks with the method of the request that it guards.
+            .route(Method::POST, "/api/v1/queue/verify", PublicRoute::Verify)
+            .route(Method::PUT, "/api/v1/queue/verify", PublicRoute::Verify)
+            .route(Method::PATCH, "/api/v1/queue/verify", PublicRoute::Verify)
+            .route(Method::DELETE, "/api/v1/queue/verify", PublicRoute::Verify)
             .route(Method::GET, "/ws", PublicRoute::Socket)
             .route(Method::GET, "/wait/{eventId}", PublicRoute::WaitingPage)
             .route(Method::GET, "/assets/{name}", PublicRoute::Asset)
