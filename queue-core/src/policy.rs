@@ -10,6 +10,9 @@ use crate::{
     limits::{GRACE_MS_MAX, GRACE_MS_MIN, SEEN_PERIOD_MS},
 };
 
+/// The longest session a policy may name.
+pub const ACTIVE_TTL_SECONDS_MAX: u32 = 86_400;
+
 /// How the line is ordered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,7 +123,7 @@ impl Policy {
             reader.problem("capacity", "is required: 1 to 1000000");
         }
         let admit_per_minute = reader.number("admitPerMinute", 1..=6_000_000);
-        let active_ttl = reader.number("activeTtlSeconds", 10..=86_400).unwrap_or(300);
+        let active_ttl = reader.number("activeTtlSeconds", 10..=ACTIVE_TTL_SECONDS_MAX).unwrap_or(300);
         // The default claim bends to a short session; a claim that was asked for does not.
         let claim = reader.number("claimSeconds", 5..=active_ttl).unwrap_or(60.min(active_ttl));
         let grace = (GRACE_MS_MIN / 1000) as u32..=(GRACE_MS_MAX / 1000) as u32;

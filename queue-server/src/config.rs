@@ -3,7 +3,10 @@
 //! Keys that nobody gives are made in the state folder at the start, never while settings are
 //! only checked.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use queue_core::service::{
     config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
@@ -41,6 +44,13 @@ pub const OWN: &[Setting] = &[
         "A file with the secret of place tokens, at least 32 characters, the same on all nodes; several, separated by commas: the first signs, all verify [default: one made in the state folder]",
     ),
     Setting::value(
+        "key-publish-seconds",
+        "USHER_KEY_PUBLISH_SECONDS",
+        "SECONDS",
+        "How long a signing key or place secret that turns up while the server runs is only published before it signs",
+    )
+    .or("90"),
+    Setting::value(
         "tickets-url",
         "USHER_TICKETS_URL",
         "URL",
@@ -68,6 +78,9 @@ pub const OWN: &[Setting] = &[
 /// Settings of what is not built yet: refused, so that nobody believes them to work.
 const NOT_SUPPORTED: &[&str] = &["user-jwks", "user-hs256-file", "user-issuer", "user-audience"];
 
+/// Keys wait at most so long before they sign.
+const KEY_PUBLISH_SECONDS_MAX: u64 = 3_600;
+
 /// Where lines are kept.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
@@ -83,6 +96,12 @@ pub struct Config {
     pub store: StoreConfig,
     /// The keys of active tokens; `None`: those of the state folder.
     pub signing_keys: Option<SigningKeys>,
+    /// Where they are.
+    pub signing_keys_dir: Option<PathBuf>,
+    /// The file of the secret of place tokens, when it stands in one.
+    pub place_secret_path: Option<PathBuf>,
+    /// From publishing a key to signing with it.
+    pub key_publish: Duration,
     /// The secret of place tokens, or several with commas between them; `None`: that of the state folder.
     pub place_secret: Option<Secret>,
     pub site: Site,
@@ -106,7 +125,16 @@ impl Config {
             queue_url: raw.optional("queue-url", URL, url),
             return_urls: raw.list("return-urls", "an address such as https://shop.example/done", plain_url),
         };
-        Self { shared, store, signing_keys, place_secret: place_secret(raw), site }
+        Self {
+            shared,
+            store,
+            signing_keys_dir: raw.text("signing-keys").map(PathBuf::from),
+            signing_keys,
+            place_secret_path: raw.secret_path("place-secret-file"),
+            place_secret: place_secret(raw),
+            key_publish: Duration::from_secs(raw.number("key-publish-seconds", 0, KEY_PUBLISH_SECONDS_MAX)),
+            site,
+        }
     }
 }
 

@@ -5,15 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use queue_core::{
     service::{
         http::{Bound, HttpOptions},
-        keyfiles::{self, SigningKeys, StateDir},
+        keyfiles::{self, StateDir},
         metrics::MetricsHandle,
         ops::{Guard, OPS_CONNECTIONS_MAX, OpsApp, Readiness},
         run::{self, Lifecycle},
         secret::Secret,
-    },
-    token::{
-        active::{ActiveSigner, ActiveVerifier},
-        place::PlaceKeys,
     },
 };
 
@@ -25,7 +21,8 @@ use crate::{
         memory::MemoryEngine,
         redis::{Options as RedisOptions, RedisEngine},
     },
-    node::{Keys, Node, NodeOptions},
+    key_places::KeyPlaces,
+    node::{KeyParts, Keys, Node, NodeOptions},
     routes::{OperatorApp, PublicApp},
 };
 
@@ -48,8 +45,6 @@ pub struct Server {
 
 /// The secrets of a server, given or made.
 struct Secrets {
-    place: PlaceKeys,
-    signing: SigningKeys,
     operator: Secret,
     peer: Secret,
 }
@@ -72,11 +67,14 @@ impl Server {
             proxies: shared.proxies.clone(),
             ..HttpOptions::new(METRICS_PREFIX)
         };
-        let keys = secrets.keys(&shared.issuer, &shared.audience);
+        let places = KeyPlaces::find(&config)?;
+        let keys = keys(&places, &config)?;
         let engine = connect(&config.store).await?;
         life.readiness.set(STORE, *engine.health().borrow() == Health::Up);
         let node = Node::start(engine, keys, NodeOptions::default(), life.stopping.clone());
         life.tasks.spawn(watch_store(node.clone(), life.clone()));
+        let reload = life.reload.subscribe();
+        life.spawn("keys", crate::key_places::watch(places, node.clone(), reload, life.stopping.clone()));
         let app = PublicApp::new(node.clone(), config.site, life.sockets.clone());
         let ops_app = ops_app(node.clone(), guard, life.readiness.clone(), life.metrics.clone());
         Ok(Self { public, ops, app, ops_app, options, node })
@@ -144,21 +142,20 @@ impl Secrets {
             Some(given) => Ok(given.clone()),
             None => StateDir::open(folder)?.secret(name),
         };
-        let signing = match &config.signing_keys {
-            Some(keys) => keys.clone(),
-            None => StateDir::open(folder)?.signing_keys()?,
-        };
         Ok(Self {
-            place: keyfiles::place_keys(&secret(&config.place_secret, keyfiles::PLACE_SECRET)?)?,
-            signing,
             operator: secret(&shared.operator_token, keyfiles::OPERATOR_TOKEN)?,
             peer: secret(&shared.peer_token, keyfiles::PEER_TOKEN)?,
         })
     }
+}
 
-    fn keys(self, issuer: &str, audience: &str) -> Keys {
-        let SigningKeys { signer, public } = self.signing;
-        let verifier = ActiveVerifier::new(issuer, audience, &public);
-        Keys::new(self.place, ActiveSigner::new(issuer, audience, signer), verifier, &public)
-    }
+fn keys(places: &KeyPlaces, config: &Config) -> anyhow::Result<Keys> {
+    let parts = KeyParts {
+        signing: places.signing()?,
+        place: places.place(config.place_secret.as_ref())?,
+        issuer: &config.shared.issuer,
+        audience: &config.shared.audience,
+        lead: config.key_publish,
+    };
+    Ok(Keys::new(parts, clock::now())?)
 }

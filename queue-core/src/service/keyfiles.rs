@@ -8,7 +8,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tracing::{info, warn};
 
 use super::secret::Secret;
+use crate::ids::Millis;
 use crate::token::{
     jwks::JWKS_KEYS_MAX,
     keys::{KeyError, PEM_BYTES_MAX, PublicKey, SigningKey},
@@ -84,6 +85,19 @@ pub struct SigningKeys {
     pub public: Vec<PublicKey>,
 }
 
+/// A key of the folder, and when its file was last put there or changed.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// The key.
+    pub key: SigningKey,
+    /// By the clock of the file system.
+    pub changed: Millis,
+}
+
+/// What a file or the files of a folder look like from outside: another value when something was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(Vec<(PathBuf, i64, i64, u64, u64)>);
+
 /// The state folder.
 #[derive(Clone, Debug)]
 pub struct StateDir(PathBuf);
@@ -142,6 +156,50 @@ pub fn read_signing_keys(folder: &Path) -> Result<SigningKeys, KeyFileError> {
     Ok(SigningKeys { signer, public })
 }
 
+/// Reads the folder of `--signing-keys` as [`read_signing_keys`] does: each key once, the newest name first.
+pub fn read_key_files(folder: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
+    let files = key_files(folder)?;
+    if files.len() > JWKS_KEYS_MAX {
+        return Err(KeyFileError::TooManyKeys(folder.to_owned()));
+    }
+    let mut keys: Vec<KeyFile> = Vec::with_capacity(files.len());
+    for path in files.into_iter().rev() {
+        let changed = changed(&path)?;
+        let pem = read_bounded(&path, PEM_BYTES_MAX as u64)?;
+        let key = SigningKey::from_pem(&pem).map_err(|source| KeyFileError::NotAKey { path, source })?;
+        if keys.iter().all(|known| known.key != key) {
+            keys.push(KeyFile { key, changed });
+        }
+    }
+    if keys.is_empty() { Err(KeyFileError::NoKeys(folder.to_owned())) } else { Ok(keys) }
+}
+
+/// When a file was last changed, moved or linked: not what whoever wrote it says, but what the file system does.
+pub fn changed(path: &Path) -> Result<Millis, KeyFileError> {
+    let about = metadata(path)?;
+    let ms = about.ctime().saturating_mul(1_000).saturating_add(about.ctime_nsec() / 1_000_000);
+    Ok(Millis(u64::try_from(ms).unwrap_or_default()))
+}
+
+/// What the keys of a folder look like from outside.
+pub fn stamp_of_folder(folder: &Path) -> Result<Stamp, KeyFileError> {
+    key_files(folder)?.iter().map(|path| stamp(path)).collect::<Result<_, _>>().map(Stamp)
+}
+
+/// What a file looks like from outside.
+pub fn stamp_of_file(path: &Path) -> Result<Stamp, KeyFileError> {
+    Ok(Stamp(vec![stamp(path)?]))
+}
+
+fn stamp(path: &Path) -> Result<(PathBuf, i64, i64, u64, u64), KeyFileError> {
+    let about = metadata(path)?;
+    Ok((path.to_owned(), about.ctime(), about.ctime_nsec(), about.ino(), about.size()))
+}
+
+fn metadata(path: &Path) -> Result<fs::Metadata, KeyFileError> {
+    fs::metadata(path).map_err(|source| KeyFileError::Io { doing: "look at", path: path.to_owned(), source })
+}
+
 /// Reads the secret in a file. White space around it does not belong to it.
 pub fn read_secret(path: &Path) -> Result<Secret, KeyFileError> {
     let bytes = read_bounded(path, SECRET_BYTES_MAX)?;
@@ -155,8 +213,19 @@ pub fn read_secret(path: &Path) -> Result<Secret, KeyFileError> {
 /// The ring of place secrets that a setting gives: one, or several with commas between them, the
 /// first of which signs.
 pub fn place_keys(secret: &Secret) -> Result<PlaceKeys, PlaceKeysError> {
-    let secrets: Vec<&str> = secret.expose().split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    PlaceKeys::new(&secrets)
+    let secrets = place_secrets(secret);
+    PlaceKeys::new(&secrets.iter().map(Secret::expose).collect::<Vec<_>>())
+}
+
+/// The secrets of such a ring, each once, the one that signs first.
+pub fn place_secrets(secret: &Secret) -> Vec<Secret> {
+    let mut secrets: Vec<Secret> = Vec::new();
+    for part in secret.expose().split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        if secrets.iter().all(|known| known.expose() != part) {
+            secrets.push(Secret::new(part.to_owned()));
+        }
+    }
+    secrets
 }
 
 fn key_files(folder: &Path) -> Result<Vec<PathBuf>, KeyFileError> {

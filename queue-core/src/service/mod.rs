@@ -1,6 +1,7 @@
 //! The plumbing both servers share: settings, HTTP, the operations listener, logs, metrics, the
 //! life of the process. Everything here does I/O; nothing here knows what a queue or a ticket is.
 
+pub mod caps;
 pub mod config;
 pub mod http;
 pub mod keyfiles;
@@ -8,8 +9,10 @@ pub mod log;
 pub mod metrics;
 pub mod ops;
 pub mod redis;
+pub mod remote_keys;
 pub mod run;
 pub mod secret;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;
+pub mod users;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +43,8 @@ pub struct Lifecycle {
     pub draining: CancellationToken,
     /// Fires when the last request was answered and the last socket closed: background tasks end then.
     pub stopping: CancellationToken,
+    /// Changes when the process is told to read its files again (`SIGHUP`).
+    pub reload: watch::Sender<u64>,
     /// Sockets, which HTTP does not know any more.
     pub sockets: TaskTracker,
     /// Background tasks; [`Lifecycle::spawn`] puts them here.
@@ -59,6 +62,7 @@ impl Lifecycle {
             metrics: metrics::install(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
+            reload: watch::Sender::new(0),
             sockets: TaskTracker::new(),
             tasks: TaskTracker::new(),
             killed: CancellationToken::new(),
@@ -132,6 +136,14 @@ impl Lifecycle {
     fn listen_to_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let reload = self.reload.clone();
+        tokio::spawn(async move {
+            while hang_up.recv().await.is_some() {
+                tracing::info!(signal = "SIGHUP", "told to read files again");
+                reload.send_modify(|count| *count += 1);
+            }
+        });
         let this = self.clone();
         tokio::spawn(async move {
             let mut wait =

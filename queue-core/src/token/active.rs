@@ -132,13 +132,13 @@ struct ClaimsIn {
 /// RFC 7519 section 4.1.3: one name, or several of which ours must be one.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+pub(super) enum Audience {
     One(String),
     Several(Vec<String>),
 }
 
 impl Audience {
-    fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         match self {
             Self::One(one) => one == name,
             Self::Several(several) => several.iter().any(|one| one == name),

@@ -28,6 +28,9 @@ pub enum JwksError {
     /// Nothing in it verifies an active token.
     #[error("no Ed25519 signing key with a kid in it")]
     NoUsableKey,
+    /// Nothing in it verifies a user token.
+    #[error("no RSA, P-256, P-384 or Ed25519 signing key in it")]
+    NoUsableUserKey,
 }
 
 /// The document that publishes `keys`.

@@ -72,6 +72,13 @@ pub struct SigningKey {
     pair: Arc<Ed25519KeyPair>,
 }
 
+/// Two are the same key when their public halves are.
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+}
+
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SigningKey({})", self.public.kid)

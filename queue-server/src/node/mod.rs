@@ -15,6 +15,7 @@ mod metrics;
 mod operator;
 mod places;
 mod push;
+mod ring;
 mod sessions;
 mod show;
 mod signals;
@@ -42,10 +43,11 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use following::Following;
-pub use keys::Keys;
+pub use keys::{KeyParts, Keys};
 pub use line::LocalLine;
 pub use operator::{Overview, VisitorView};
 pub use push::{Push, Slot};
+pub use ring::Found;
 pub use show::text;
 
 use crate::engine::{Engine, EngineError, Health};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Problem, Problems, Setting, Source};
@@ -129,6 +130,12 @@ impl Raw {
             return None;
         }
         Some(Secret::new(secret.to_owned()))
+    }
+
+    /// The file that a secret stands in, when it stands in one.
+    pub fn secret_path(&self, key: &str) -> Option<PathBuf> {
+        let given = self.given(key).filter(|given| !given.is_secret_itself)?;
+        given.texts.first().map(PathBuf::from)
     }
 
     /// The text of a setting, its default included, unread.

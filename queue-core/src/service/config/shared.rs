@@ -14,6 +14,7 @@ use crate::service::secret::Secret;
 pub const OPERATOR_TOKEN_CHARS_MIN: usize = 32;
 const WORKER_THREADS_MAX: u64 = 1024;
 const DRAIN_SECONDS_MAX: u64 = 3600;
+const ADDRESS_REQUESTS_MAX: u64 = 1_000_000;
 
 /// The table of what both servers have, but for the two listeners, whose defaults differ.
 pub const SHARED: &[Setting] = &[
@@ -66,6 +67,13 @@ pub const SHARED: &[Setting] = &[
         "How long requests may take to finish after SIGTERM",
     )
     .or("20"),
+    Setting::value(
+        "address-requests-per-second",
+        "USHER_ADDRESS_REQUESTS_PER_SECOND",
+        "COUNT",
+        "Requests that one client address may send; 0 means no limit",
+    )
+    .or("0"),
     Setting::value("issuer", "USHER_ISSUER", "NAME", "The issuer of active tokens").or("usher"),
     Setting::value("audience", "USHER_AUDIENCE", "NAME", "The audience of active tokens").or("tickets"),
     Setting::value("log-format", "USHER_LOG_FORMAT", "FORMAT", "auto, json or text").or("auto"),
@@ -97,6 +105,8 @@ pub struct SharedConfig {
     pub ops_hosts: Vec<OpsHost>,
     /// How long a drain may take.
     pub drain: Duration,
+    /// Requests a second of one client address; 0 means no limit.
+    pub address_requests_per_second: u32,
     /// The issuer of active tokens.
     pub issuer: String,
     /// The audience of active tokens.
@@ -135,6 +145,7 @@ impl SharedConfig {
                 OpsHost::parse(text).ok_or("not a host name")
             }),
             drain: Duration::from_secs(raw.number("drain-seconds", 1, DRAIN_SECONDS_MAX)),
+            address_requests_per_second: raw.number("address-requests-per-second", 0, ADDRESS_REQUESTS_MAX) as u32,
             issuer: raw.value("issuer", "a name", name),
             audience: raw.value("audience", "a name", name),
             log_format: raw.parse("log-format", "auto, json or text"),

@@ -109,6 +109,9 @@ async fn dispatch<A: App>(
     if request.headers().len() > HEADERS_MAX {
         return Err(Code::HeadTooLarge.into());
     }
+    if let Some(limit) = &service.options.address_requests {
+        limit.admit(request.client_ip().into())?;
+    }
     let route = found.as_ref().and_then(|matched| matched.route);
     let options = route.is_none() && request.method() == Method::OPTIONS;
     if options && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) && request.origin().is_some() {

@@ -17,6 +17,7 @@ use super::forwarded::TrustedProxies;
 use super::pipeline::{App, Service};
 use super::request_metrics::RequestMetrics;
 use crate::codes::Code;
+use crate::service::caps::AddressRate;
 use crate::service::trace::TraceId;
 
 /// Open connections of a public listener, upgraded ones included, unless said otherwise.
@@ -45,6 +46,8 @@ pub struct HttpOptions {
     pub timeouts: Timeouts,
     /// Open connections, upgraded ones included, at most.
     pub connections_max: usize,
+    /// Requests of one client address, when they are limited.
+    pub address_requests: Option<Arc<AddressRate>>,
 }
 
 impl HttpOptions {
@@ -56,6 +59,7 @@ impl HttpOptions {
             proxies: TrustedProxies::default(),
             timeouts: Timeouts::default(),
             connections_max: CONNECTIONS_MAX,
+            address_requests: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 pub use host::OpsHost;
 pub use readiness::{DRAINING, Readiness};
 
+use super::caps::FailedAttempts;
 use super::http::{ApiError, App, Request, Response, Router, json, text};
 use super::metrics::MetricsHandle;
 use super::secret::SecretDigest;
@@ -60,6 +61,8 @@ pub struct OpsApp<A: GuardedApp> {
     guard: Guard,
     readiness: Readiness,
     metrics: MetricsHandle,
+    operator_failures: FailedAttempts,
+    peer_failures: FailedAttempts,
     router: Router<OpsRoute<A::Route>>,
 }
 
@@ -91,7 +94,8 @@ impl<A: GuardedApp> OpsApp<A> {
             .route(Method::GET, "/readyz", OpsRoute::Readyz)
             .route(Method::GET, "/metrics", OpsRoute::Metrics)
             .merge(app.router(), OpsRoute::Guarded);
-        Self { app, guard, readiness, metrics, router }
+        let (operator_failures, peer_failures) = Default::default();
+        Self { app, guard, readiness, metrics, operator_failures, peer_failures, router }
     }
 
     fn readyz(&self) -> Response {
@@ -120,7 +124,7 @@ fn probe(code: StatusCode, body: Probe) -> Response {
 }
 
 impl Guard {
-    fn check(&self, access: Option<Access>, request: &Request) -> Result<(), ApiError> {
+    fn check(&self, access: Option<Access>, request: &Request, failures: &FailedAttempts) -> Result<(), ApiError> {
         let named = request.host().is_some_and(|host| host::names(host, self.address, request.local(), &self.hosts));
         if !named {
             return Err(Code::MisdirectedRequest.into());
@@ -134,7 +138,13 @@ impl Guard {
             let challenge = HeaderValue::from_static("Bearer realm=\"usher operations\"");
             return Err(ApiError::new(Code::OperatorTokenRequired).header(WWW_AUTHENTICATE, challenge));
         };
-        if wanted.is_some_and(|digest| digest.matches(token)) { Ok(()) } else { Err(Code::OperatorTokenInvalid.into()) }
+        let address = request.client_ip().into();
+        failures.admit(address)?;
+        if wanted.is_some_and(|digest| digest.matches(token)) {
+            return Ok(());
+        }
+        failures.failed(address);
+        Err(Code::OperatorTokenInvalid.into())
     }
 }
 
@@ -151,7 +161,10 @@ impl<A: GuardedApp> App for OpsApp<A> {
             Some(OpsRoute::Guarded(route)) => Some(route),
             None => None,
         };
-        self.guard.check(guarded.map(|route| self.app.access(route)), request)?;
+        let access = guarded.map(|route| self.app.access(route));
+        // Apart: whoever has a wrong token of the one kind keeps nobody with the other from working.
+        let failures = if access == Some(Access::Peer) { &self.peer_failures } else { &self.operator_failures };
+        self.guard.check(access, request, failures)?;
         self.app.before(guarded, request)
     }
 

@@ -1,3 +1,4 @@
 mod active;
 mod keys;
 mod place;
+mod user;
