@@ -102,3 +102,14 @@ async fn preflights_are_answered() {
     let answer = preflight(EVIL, "/api/v1/queue/check/faults").await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 }
+
+#[tokio::test]
+async fn sockets_are_for_allowed_origins_and_for_websocket() {
+    let server = server().await;
+    let foreign = server.get("/ws").header(ORIGIN, EVIL).answer().await;
+    assert_eq!(foreign.refusal(), (403, "ORIGIN_NOT_ALLOWED"));
+    for request in [server.get("/ws"), server.get("/ws").header(ORIGIN, SHOP)] {
+        let plain = request.answer().await;
+        assert_eq!(plain.refusal(), (426, "UPGRADE_REQUIRED"));
+    }
+}
