@@ -9,7 +9,10 @@ use queue_core::{
     },
 };
 use queue_server::clock;
-use reqwest::{Method, header::COOKIE};
+use reqwest::{
+    Method,
+    header::{ACCEPT, COOKIE},
+};
 use serde_json::{Value, json};
 
 use super::support::{Answer, Ask, TestServer, capacity, eventually, text};
@@ -161,4 +164,28 @@ async fn redirects_from_other_sites_need_the_public_address() {
     let server = TestServer::start_with(&["--queue-url=https://queue.example/"]).await;
     let answer = server.get(&format!("{GATE}&redirect=1")).answer().await;
     assert_eq!(answer.header("location"), "https://queue.example/wait/faults");
+}
+
+#[tokio::test]
+async fn whatever_is_guarded_may_have_any_method() {
+    let server = TestServer::with_event("faults", capacity(1)).await;
+    let status = server.join("faults").await;
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        let pass = server.request(method.clone(), GATE).bearer_auth(text(&status["activeToken"])).answer().await;
+        assert_eq!((pass.status, pass.header("x-usher-event")), (200, "faults"), "{method}");
+        assert_eq!(server.request(method, GATE).answer().await.refusal(), (401, "ACTIVE_TOKEN_REQUIRED"));
+    }
+}
+
+#[tokio::test]
+async fn only_pages_are_redirected_where_that_is_asked_for() {
+    let server = TestServer::with_event("faults", capacity(1)).await;
+    let asked = |accept: &'static str| server.get(&format!("{GATE}&redirect=html")).header(ACCEPT, accept);
+    for page in ["text/html,application/xhtml+xml,*/*;q=0.8", "application/json, TEXT/HTML ;q=0.1"] {
+        let answer = asked(page).answer().await;
+        assert_eq!((answer.status, answer.header("location")), (302, "/wait/faults"), "{page}");
+    }
+    for other in ["*/*", "application/json", "image/avif,text/htmlish"] {
+        assert_eq!(asked(other).answer().await.refusal(), (401, "ACTIVE_TOKEN_REQUIRED"), "{other}");
+    }
 }
