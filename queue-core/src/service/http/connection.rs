@@ -155,7 +155,9 @@ impl Upgrade {
     pub async fn complete(self) -> Result<UpgradedSocket, hyper::Error> {
         let upgraded = self.on.await?;
         let parts = upgraded.downcast::<LingeringTcp>().expect("the listener gives hyper nothing else");
-        Ok(UpgradedSocket { tcp: parts.io.into_inner(), leading: parts.read_buf, guard: self.guard })
+        // A copy, mostly of nothing: a part of hyper's buffer would keep all 8 KiB of it for as long as the socket.
+        let leading = Bytes::copy_from_slice(&parts.read_buf);
+        Ok(UpgradedSocket { tcp: parts.io.into_inner(), leading, guard: self.guard })
     }
 }
 
