@@ -4,17 +4,27 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bench="${CARGO_TARGET_DIR:-target}/release/bench"
+failed=()
 
 step() { printf '\n== %s\n' "$*"; }
 
 step "criterion"
-cargo bench --locked -p bench --benches -- --warm-up-time 1 --measurement-time 3 --noplot
+cargo bench --locked -p bench --benches -- --warm-up-time 1 --measurement-time 3 --noplot || failed+=("criterion")
 
 step "position reads per event and tick"
-"$bench" reads
+"$bench" reads || failed+=("reads")
 
 step "server memory per idle socket"
-"$bench" idle-sockets
+"$bench" idle-sockets || failed+=("idle-sockets")
 
 step "HTTP beside hello-world"
-if command -v wrk >/dev/null 2>&1; then "$bench" http "$@"; else echo "bench: wrk is not installed, left out" >&2; fi
+if command -v wrk >/dev/null 2>&1; then
+  "$bench" http "$@" || failed+=("http")
+else
+  echo "bench: wrk is not installed, left out" >&2
+fi
+
+if [ "${#failed[@]}" -gt 0 ]; then
+  printf 'FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi

@@ -1,7 +1,7 @@
 //! `bench`: the demo, the crowd, and what measures the servers.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use bench::{crowd, demo, hello, idle, reads, wrk};
@@ -51,8 +51,17 @@ struct Hello {
     threads: Option<usize>,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     if let Command::Hello(Hello { threads: Some(threads), .. }) = &cli.command {
