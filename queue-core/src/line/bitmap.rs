@@ -58,7 +58,11 @@ impl Bitmap {
     pub fn bytes(&self, first: u64, len: usize) -> Vec<u8> {
         let (from, skip) = ((first / 8) as usize, (first % 8) as usize);
         let words = self.words.get(from..).unwrap_or_default();
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).skip(skip).take(len).collect();
+        let words = &words[..words.len().min(len.saturating_add(skip).div_ceil(8))];
+        let mut bytes = Vec::with_capacity(words.len() * 8);
+        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+        bytes.drain(..skip.min(bytes.len()));
+        bytes.truncate(len);
         let kept = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(kept);
         bytes

@@ -1,0 +1,357 @@
+//! The scripts are held to the model: random sequences run against both, on the same virtual time. Reply and
+//! complete state are compared after every step.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, TestCaseError, TestCaseResult, TestRunner},
+};
+use queue_core::{
+    ids::{EventId, Generation, Jti, Millis, Rank, Seq, VisitorId},
+    keys::{self, EVENTS, LineKeys},
+    limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
+    line::{Command, Ended, Line, Lines, Refusal},
+    service::{
+        redis::{Arg, Reply, Script},
+        testing::TestRedis,
+    },
+    wire::{EndReason, MESSAGE_FIELD, Message, SessionEnded},
+};
+use queue_server::engine::{Engine as _, EngineError, redis::RedisEngine};
+
+use crate::{
+    sequences::{Expected, Resolver, Step, sequences},
+    support::{START, TestClock, connect, visitor},
+};
+
+/// Sequences, if `USHER_MODEL_CASES` says nothing else.
+const CASES: u32 = 2_000;
+/// Failures that were shrunk, tried first from then on.
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engines/model.proptest-regressions");
+
+#[test]
+fn scripts_do_what_the_model_does() {
+    let cases = std::env::var("USHER_MODEL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let config = Config {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    let redis = TestRedis::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let clock = TestClock::new();
+    let engine = runtime.block_on(connect(&format!("unix:{}", redis.socket().display()), Some(&clock)));
+    let pair = Pair::new(engine, clock);
+    runtime.block_on(pair.teach());
+    let pair = RefCell::new(pair);
+    let result =
+        TestRunner::new(config).run(&sequences(), |steps| runtime.block_on(run(&mut pair.borrow_mut(), &steps)));
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+}
+
+async fn run(pair: &mut Pair, steps: &[Step]) -> TestCaseResult {
+    pair.reset().await;
+    let mut resolver = Resolver::default();
+    for step in steps {
+        let now = pair.clock.now().0.saturating_add_signed(step.jump_ms);
+        pair.clock.set(now);
+        let commands = resolver.commands(&step.action, &pair.lines, &pair.event, Millis(now));
+        for (wait_ms, command) in commands {
+            pair.clock.advance(wait_ms);
+            pair.step(step.expected, command).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The model and the store side by side.
+struct Pair {
+    engine: RedisEngine,
+    clock: TestClock,
+    dump: Script,
+    event: EventId,
+    keys: LineKeys,
+    lines: Lines,
+    /// Periods whose bitmaps the model ever had.
+    periods: BTreeSet<u64>,
+    /// The last entry of the stream that was read.
+    read_to: String,
+}
+
+impl Pair {
+    fn new(engine: RedisEngine, clock: TestClock) -> Self {
+        let event = EventId::new("model").unwrap();
+        Self {
+            engine,
+            clock,
+            dump: Script::new("dump", include_str!("dump.lua")),
+            keys: LineKeys::new(&event),
+            event,
+            lines: Lines::default(),
+            periods: BTreeSet::new(),
+            read_to: String::new(),
+        }
+    }
+
+    /// Teaches the store all scripts, so that from now on each takes one call.
+    async fn teach(&self) {
+        let who = visitor("v");
+        let commands = [
+            Command::Join { visitors: Vec::new(), floor: Seq(0) },
+            Command::Status(who.clone()),
+            Command::Lookup(who.clone()),
+            Command::Session(Seq(1)),
+            Command::Leave(who),
+            Command::Release(Vec::new()),
+            Command::Admit { max: 0 },
+            Command::Expire,
+            Command::Seen { period: 0, first_byte: 0, bytes: Vec::new() },
+            Command::Abandon { first_byte: 0, len: 0 },
+            Command::Restore(Vec::new()),
+            Command::Pause,
+            Command::ClearWaiting { upto: Rank(0) },
+            Command::ClearActive,
+            Command::Remove,
+            Command::Describe,
+            Command::Snapshot,
+        ];
+        for command in commands {
+            let refused = self.engine.apply(&self.event, None, command).await;
+            assert!(matches!(refused, Err(EngineError::Refused(Refusal::NoSuchEvent))), "{refused:?}");
+        }
+    }
+
+    async fn reset(&mut self) {
+        self.engine.store().command("FLUSHALL", ["SYNC"]).await.unwrap();
+        self.clock.set(START);
+        self.lines = Lines::default();
+        self.periods.clear();
+        "0".clone_into(&mut self.read_to);
+    }
+
+    async fn step(&mut self, expected: Expected, command: Command) -> TestCaseResult {
+        let expected = match (expected, self.lines.line(&self.event)) {
+            (Expected::Any, _) | (_, None) => None,
+            (Expected::Current, Some(line)) => Some(line.generation),
+            (Expected::Stale, Some(line)) => Some(Generation(line.generation.0 ^ 1)),
+        };
+        let now = self.clock.now();
+        let mut ended = Vec::new();
+        let generation = self.lines.line(&self.event).map(|line| line.generation);
+        let ours = self.lines.apply(&self.event, expected, command.clone(), now, &mut ended);
+        if let Some(line) = self.lines.line(&self.event) {
+            self.periods.extend(line.seen.keys());
+        }
+        let apply = self.engine.apply(&self.event, expected, command.clone());
+        // What is one call for certain is followed by the dump at once: calls arrive in the order they are made.
+        let (theirs, dump) = match command {
+            Command::Configure(_) | Command::Remove | Command::Join { .. } | Command::Abandon { .. } => {
+                (apply.await, self.dump().await)
+            }
+            _ => tokio::join!(biased; apply, self.dump()),
+        };
+        let theirs = match theirs {
+            Ok(applied) => Ok(applied),
+            Err(EngineError::Refused(refusal)) => Err(refusal),
+            Err(error) => return Err(TestCaseError::fail(format!("{command:?}: {error}"))),
+        };
+        prop_assert_eq!(&ours, &theirs, "model and reply differ after {:?}", &command);
+        let (store, told) = self.read(dump);
+        let model = self.lines.line(&self.event).map(State::of).unwrap_or_default();
+        prop_assert_eq!(&model, &store, "model and store differ after {:?}", &command);
+        let expected: Vec<_> = ended.iter().map(|ended| self.message(ended, generation, now)).collect();
+        prop_assert_eq!(&expected, &told, "model and stream differ after {:?}", &command);
+        Ok(())
+    }
+
+    fn message(&self, ended: &Ended, generation: Option<Generation>, at: Millis) -> String {
+        let message = Message::SessionEnded(SessionEnded {
+            event_id: self.event.clone(),
+            visitor_id: ended.visitor.clone(),
+            jti: Jti { generation: generation.unwrap(), seq: ended.seq },
+            reason: ended.reason,
+            at,
+        });
+        serde_json::to_string(&message).unwrap()
+    }
+
+    /// Asks for everything that the store knows.
+    async fn dump(&self) -> Reply {
+        let keys = &self.keys;
+        let fixed = [
+            &keys.meta,
+            &keys.waiting,
+            &keys.present,
+            &keys.active,
+            &keys.sessions,
+            &keys.ended,
+            &keys.ended_old,
+            &keys.joined,
+            &keys.session_ended,
+            &keys.scratch,
+            &keys.scratch2,
+        ];
+        let mut names: Vec<Arg> = fixed.into_iter().map(Arg::from).collect();
+        names.push(EVENTS.into());
+        let mut args: Vec<Arg> = vec![self.read_to.as_str().into()];
+        let (line, now) = (self.lines.line(&self.event), self.clock.now());
+        for period in &self.periods {
+            names.push(keys::seen(&self.event, *period).into());
+            // What the model has forgotten; without a line, what no grace reaches any more.
+            let out_of_reach = period + GRACE_MS_MAX / SEEN_PERIOD_MS + 1 < now.period();
+            args.push(line.map_or(out_of_reach, |line| !line.seen.contains_key(period)).into());
+        }
+        self.engine.store().run_list(&self.dump, names, args).await.unwrap()
+    }
+
+    /// The state in the store, and what was added to the stream since the last look.
+    fn read(&mut self, mut dump: Reply) -> (State, Vec<String>) {
+        let mut state = State {
+            meta: pairs(dump.list().unwrap()),
+            waiting: scored(dump.list().unwrap()),
+            present: trimmed(&dump.bytes().unwrap()),
+            active: scored(dump.list().unwrap()),
+            sessions: pairs(dump.list().unwrap()),
+            ended: pairs(dump.list().unwrap()),
+            ended_old: pairs(dump.list().unwrap()),
+            joined: scored(dump.list().unwrap()),
+            ..State::default()
+        };
+        let told = self.told(dump.list().unwrap());
+        state.stray_keys = dump.int().unwrap();
+        let mut seen = dump.list().unwrap();
+        for period in &self.periods {
+            let bits = trimmed(&seen.bytes().unwrap());
+            if !bits.is_empty() {
+                state.seen.insert(*period, bits);
+            }
+        }
+        (state, told)
+    }
+
+    fn told(&mut self, mut stream: Reply) -> Vec<String> {
+        let mut told = Vec::new();
+        while !stream.is_empty() {
+            let mut entry = stream.list().unwrap();
+            self.read_to = entry.text().unwrap();
+            let mut fields = entry.list().unwrap();
+            assert_eq!(fields.text().unwrap(), MESSAGE_FIELD);
+            told.push(fields.text().unwrap());
+        }
+        told
+    }
+}
+
+/// Everything that the store knows of a line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct State {
+    meta: BTreeMap<String, String>,
+    waiting: Vec<(String, u64)>,
+    present: Vec<u8>,
+    active: Vec<(String, u64)>,
+    sessions: BTreeMap<String, String>,
+    ended: BTreeMap<String, String>,
+    ended_old: BTreeMap<String, String>,
+    joined: Vec<(String, u64)>,
+    seen: BTreeMap<u64, Vec<u8>>,
+    /// Keys that should not be there.
+    stray_keys: i64,
+}
+
+impl State {
+    /// The model's state, as the store should have it.
+    fn of(line: &Line) -> Self {
+        let mut sessions = BTreeMap::new();
+        for (visitor, session) in &line.sessions {
+            sessions.insert(visitor.to_string(), format!("{}:{}", session.seq.0, session.expires.0));
+        }
+        for (seq, visitor) in &line.by_seq {
+            sessions.insert(format!("#{}", seq.0), visitor.to_string());
+        }
+        let log = &line.ended;
+        let ended = |visitors: &HashMap<_, _>, sessions: &HashMap<_, _>| {
+            let visitors = visitors.iter().map(|(v, (seq, reason))| log_entry(v, *seq, *reason));
+            visitors.chain(sessions.iter().map(|(seq, reason)| session_entry(*seq, *reason))).collect()
+        };
+        let seen = line.seen.iter().map(|(period, map)| (*period, map.bytes(0, usize::MAX)));
+        Self {
+            meta: meta(line),
+            waiting: line.waiting.iter().map(|(rank, visitor)| (visitor.to_string(), rank.0)).collect(),
+            present: line.present.bytes(0, usize::MAX),
+            active: line.by_end.iter().map(|(ends, visitor)| (visitor.to_string(), ends.0)).collect(),
+            sessions,
+            ended: ended(&log.visitors, &log.sessions),
+            ended_old: ended(&log.visitors_old, &log.sessions_old),
+            joined: line.timeline.firsts.iter().map(|(seq, at)| (format!("{}:{}", seq.0, at.0), seq.0)).collect(),
+            seen: seen.filter(|(_, bits)| !bits.is_empty()).collect(),
+            stray_keys: 0,
+        }
+    }
+}
+
+fn log_entry(visitor: &VisitorId, seq: Seq, reason: EndReason) -> (String, String) {
+    (visitor.to_string(), format!("{}:{}", seq.0, reason.as_str()))
+}
+
+fn session_entry(seq: Seq, reason: EndReason) -> (String, String) {
+    (format!("#{}", seq.0), reason.as_str().to_owned())
+}
+
+fn meta(line: &Line) -> BTreeMap<String, String> {
+    let policy = &line.policy;
+    let optional = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
+    let fields = [
+        ("generation", line.generation.to_string()),
+        ("policy", serde_json::to_string(policy).unwrap()),
+        ("capacity", policy.capacity.to_string()),
+        ("rate", optional(policy.admit_per_minute)),
+        ("ttl_ms", policy.active_ttl_ms().to_string()),
+        ("claim_ms", policy.claim_ms().to_string()),
+        ("grace_ms", policy.grace_ms().to_string()),
+        ("grace_periods", policy.grace_periods().to_string()),
+        ("max_waiting", optional(policy.max_waiting)),
+        ("version", line.version.to_string()),
+        ("paused", u8::from(line.paused).to_string()),
+        ("draining", u8::from(line.draining).to_string()),
+        ("seq", line.seq.0.to_string()),
+        ("tat_us", line.tat_us.to_string()),
+        ("admit_not_before", line.admit_not_before.0.to_string()),
+        ("sweep_not_before", line.sweep_not_before.0.to_string()),
+        ("swept", line.swept.0.to_string()),
+        ("admitted", line.totals.admitted.to_string()),
+        ("abandoned", line.totals.abandoned.to_string()),
+        ("released", line.totals.released.to_string()),
+        ("expired", line.totals.expired.to_string()),
+        ("rotated", line.ended.rotated.0.to_string()),
+        ("last_sec", line.timeline.last_sec.to_string()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn pairs(mut reply: Reply) -> BTreeMap<String, String> {
+    let mut pairs = BTreeMap::new();
+    while !reply.is_empty() {
+        pairs.insert(reply.text().unwrap(), reply.text().unwrap());
+    }
+    pairs
+}
+
+fn scored(mut reply: Reply) -> Vec<(String, u64)> {
+    let mut pairs = Vec::new();
+    while !reply.is_empty() {
+        pairs.push((reply.text().unwrap(), reply.u64().unwrap()));
+    }
+    pairs
+}
+
+fn trimmed(bytes: &[u8]) -> Vec<u8> {
+    let kept = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes[..kept].to_vec()
+}

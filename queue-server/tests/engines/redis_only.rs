@@ -1,0 +1,218 @@
+//! What only Redis can show: channels and streams for other processes, a store that goes away and comes back.
+
+use std::time::{Duration, Instant};
+
+use queue_core::{
+    ids::{EventId, Generation, Seq},
+    line::{Command, Configure, Outcome, Refusal},
+    policy::Policy,
+    service::testing::TestRedis,
+    wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, BookingDone, Message, SESSION_ENDED_CHANNEL},
+};
+use queue_server::engine::{Engine as _, EngineError, Health, Signal, redis::RedisEngine};
+use tokio::sync::broadcast::Receiver;
+
+use crate::support::{WITHIN, connect, start, visitor, visitors};
+
+fn event() -> EventId {
+    EventId::new("faults").unwrap()
+}
+
+async fn create(engine: &RedisEngine) {
+    let policy = Policy::with_capacity(2);
+    let configure = Configure { policy, generation: Generation(7), floor: Seq(0), closed_ms: 0 };
+    engine.apply(&event(), None, Command::Configure(configure)).await.unwrap();
+}
+
+async fn next(signals: &mut Receiver<Signal>, wanted: impl Fn(&Signal) -> bool) -> Signal {
+    let search = async {
+        loop {
+            let signal = signals.recv().await.unwrap();
+            if wanted(&signal) {
+                return signal;
+            }
+        }
+    };
+    tokio::time::timeout(WITHIN, search).await.expect("a signal within the bound")
+}
+
+fn booking_done(seq: u64) -> String {
+    format!(
+        r#"{{"type":"BOOKING_DONE","eventId":"faults","visitorId":"a","jti":"0000000000000007.{seq}","outcome":"BOOKED","at":"2026-11-20T10:00:00.000Z"}}"#
+    )
+}
+
+fn is_done(signal: &Signal, seq: u64) -> bool {
+    matches!(signal, Signal::BookingDone(BookingDone { jti, .. }) if jti.seq == Seq(seq))
+}
+
+#[tokio::test]
+async fn ended_sessions_are_told_on_channel_and_stream() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    let mut channel = engine.store().subscribe([SESSION_ENDED_CHANNEL]);
+    channel.recv().await;
+    create(&engine).await;
+    engine.apply(&event(), None, Command::Join { visitors: visitors("v", 2), floor: Seq(0) }).await.unwrap();
+    let left = engine.apply(&event(), None, Command::Leave(visitor("v1"))).await.unwrap();
+    let queue_core::service::redis::Event::Message(told) = channel.recv().await else { panic!("no message") };
+    let stream = engine.store().read_stream("usher:{faults}:session-ended", "0", 10).await.unwrap();
+    assert_eq!(stream.len(), 1);
+    assert_eq!(stream[0].field("body"), Some(&told.payload));
+    let Message::SessionEnded(ended) = serde_json::from_slice(&told.payload).unwrap() else { panic!() };
+    assert_eq!((ended.jti.to_string().as_str(), ended.at), ("0000000000000007.2", left.now));
+    let written = serde_json::to_string(&Message::SessionEnded(ended)).unwrap();
+    assert_eq!(written.as_bytes(), &told.payload[..], "byte for byte what the type gives");
+}
+
+#[tokio::test]
+async fn booking_done_comes_over_the_channel_and_from_the_log() {
+    let redis = TestRedis::start();
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(1)]);
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", "nonsense"]);
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "other", "field"]);
+    let engine = start(&redis.url(), None);
+    let mut signals = engine.signals();
+    next(&mut signals, |signal| matches!(signal, Signal::Resync)).await;
+    next(&mut signals, |signal| is_done(signal, 1)).await;
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(2)]);
+    next(&mut signals, |signal| is_done(signal, 2)).await;
+    assert!(engine.malformed_total() >= 2);
+
+    let before = engine.malformed_total();
+    redis.cli(&["PUBLISH", BOOKING_DONE_CHANNEL, "{}"]);
+    redis.cli(&["PUBLISH", "usher:admitted", "[]"]);
+    redis.cli(&["PUBLISH", "usher:events-changed", "no event"]);
+    redis.cli(&["PUBLISH", SESSION_ENDED_CHANNEL, &booking_done(3)]);
+    redis.cli(&["PUBLISH", BOOKING_DONE_CHANNEL, &booking_done(3)]);
+    next(&mut signals, |signal| is_done(signal, 3)).await;
+    assert_eq!(engine.malformed_total(), before + 4);
+    // What came over the channel does not come again from the log.
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(3)]);
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(4)]);
+    let signal = next(&mut signals, |signal| matches!(signal, Signal::BookingDone(_))).await;
+    assert!(is_done(&signal, 4), "{signal:?}");
+}
+
+#[tokio::test]
+async fn a_lost_subscription_is_resynchronized() {
+    let redis = TestRedis::start();
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(1)]);
+    let engine = start(&redis.url(), None);
+    let mut signals = engine.signals();
+    for _ in 0..2 {
+        next(&mut signals, |signal| matches!(signal, Signal::Resync)).await;
+        next(&mut signals, |signal| is_done(signal, 1)).await;
+        redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+}
+
+#[tokio::test]
+async fn a_long_log_is_read_page_by_page() {
+    let redis = TestRedis::start();
+    let filler = format!(
+        "for i = 1, 1201 do redis.call('XADD', KEYS[1], '*', 'body', (string.gsub(ARGV[1], '%.1\"', '.' .. i .. '\"'))) end"
+    );
+    redis.cli(&["EVAL", &filler, "1", BOOKING_DONE_LOG, &booking_done(1)]);
+    let engine = start(&redis.url(), None);
+    let mut signals = engine.signals();
+    next(&mut signals, |signal| is_done(signal, 1201)).await;
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_unavailable_and_then_resynchronized() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    let (mut signals, mut health) = (engine.signals(), engine.health());
+    redis.pause();
+    let asked = Instant::now();
+    let hung = engine.apply(&event(), None, Command::Describe).await;
+    assert!(matches!(hung, Err(EngineError::Unavailable(_))), "{hung:?}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    let down = health.wait_for(|health| matches!(health, Health::Down(_)));
+    tokio::time::timeout(WITHIN, down).await.unwrap().unwrap();
+    let failed = engine.apply(&event(), None, Command::Describe).await;
+    assert!(matches!(failed, Err(EngineError::Unavailable(_))), "at once: {failed:?}");
+    redis.resume();
+    next(&mut signals, |signal| matches!(signal, Signal::Resync)).await;
+    tokio::time::timeout(WITHIN, health.wait_for(|health| *health == Health::Up)).await.unwrap().unwrap();
+    engine.apply(&event(), Some(Generation(7)), Command::Describe).await.unwrap();
+}
+
+#[tokio::test]
+async fn lost_data_is_noticed_by_its_name() {
+    let mut redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    let name = engine.incarnation().await.unwrap();
+    assert_eq!(engine.incarnation().await.unwrap(), name);
+    assert_eq!(connect(&redis.url(), None).await.incarnation().await.unwrap(), name, "for all nodes");
+    let mut signals = engine.signals();
+    redis.restart();
+    next(&mut signals, |signal| matches!(signal, Signal::Resync)).await;
+    engine.wait_ready(WITHIN).await.unwrap();
+    // The subscription may be back before the connection for commands is.
+    let deadline = Instant::now() + WITHIN;
+    let lost = loop {
+        match engine.apply(&event(), None, Command::Describe).await {
+            Err(EngineError::Unavailable(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => break other,
+        }
+    };
+    assert!(matches!(lost, Err(EngineError::Refused(Refusal::NoSuchEvent))), "{lost:?}");
+    assert_ne!(engine.incarnation().await.unwrap(), name);
+}
+
+#[tokio::test]
+async fn the_stores_clock_is_known() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    let applied = engine.apply(&event(), None, Command::Describe).await.unwrap();
+    let told = engine.now();
+    assert!(told >= applied.now && told.since(applied.now) < 1_000, "{told} {}", applied.now);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_one_call_whatever_waits() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    engine.apply(&event(), None, Command::Join { visitors: visitors("v", 2_000), floor: Seq(0) }).await.unwrap();
+    engine.apply(&event(), None, Command::Snapshot).await.unwrap();
+    let before = engine.store().command_counts().await.unwrap();
+    let Outcome::Snapshot(snapshot) = engine.apply(&event(), None, Command::Snapshot).await.unwrap().outcome else {
+        panic!("no snapshot");
+    };
+    assert_eq!(snapshot.summary.waiting, 1_998);
+    let after = engine.store().command_counts().await.unwrap();
+    let called = |name| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
+    assert_eq!((called("evalsha"), called("getrange"), called("zrank")), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn many_sent_at_once_are_known_to_be_there() {
+    let redis = TestRedis::start();
+    let engine = std::sync::Arc::new(connect(&redis.url(), None).await);
+    create(&engine).await;
+    // The scripts are unknown to a store that was told to forget them.
+    redis.cli(&["SCRIPT", "FLUSH"]);
+    let joins: Vec<_> = visitors("v", 100)
+        .into_iter()
+        .map(|visitor| {
+            let engine = std::sync::Arc::clone(&engine);
+            let join = Command::Join { visitors: vec![visitor], floor: Seq(0) };
+            tokio::spawn(async move { engine.apply(&event(), None, join).await })
+        })
+        .collect();
+    for join in joins {
+        join.await.unwrap().unwrap();
+    }
+    let Outcome::Described(description) = engine.apply(&event(), None, Command::Describe).await.unwrap().outcome else {
+        panic!("not described");
+    };
+    assert_eq!(description.summary.seq, Seq(100), "each ran once");
+}
