@@ -69,7 +69,7 @@ pub enum StoreConfig {
     /// In this process.
     Memory,
     /// In Redis.
-    Redis(StoreUrl),
+    Redis(Box<StoreUrl>),
 }
 
 /// How the queue is reached.
@@ -78,7 +78,7 @@ pub enum QueueConfig {
     /// At its operations listener.
     Http(String),
     /// At its Redis.
-    Redis(StoreUrl),
+    Redis(Box<StoreUrl>),
 }
 
 /// The settings, checked.
@@ -119,7 +119,7 @@ fn read_store(raw: &mut Raw, text: &str) -> StoreConfig {
         return StoreConfig::Memory;
     }
     match StoreUrl::parse(text) {
-        Ok(url) => StoreConfig::Redis(url),
+        Ok(url) => StoreConfig::Redis(Box::new(url)),
         Err(error) => {
             raw.problem("store", &format!("memory or a store's URL ({error})"));
             StoreConfig::Memory
@@ -138,7 +138,7 @@ fn queue(text: &str) -> Result<QueueConfig, String> {
     if text.starts_with("http://") || text.starts_with("https://") {
         return url(text).map(QueueConfig::Http).map_err(str::to_owned);
     }
-    StoreUrl::parse(text).map(QueueConfig::Redis).map_err(|error| error.to_string())
+    StoreUrl::parse(text).map(|url| QueueConfig::Redis(Box::new(url))).map_err(|error| error.to_string())
 }
 
 fn keys(text: &str) -> Result<KeySource, &'static str> {

@@ -96,19 +96,19 @@ impl Sale {
     }
 
     /// The visitor's live hold; one whose time is up is freed first.
-    fn live(&mut self, reservation: &ReservationId, visitor: &VisitorId, now: Millis) -> Result<Hold, Outcome> {
+    fn live(&mut self, reservation: &ReservationId, visitor: &VisitorId, now: Millis) -> Result<Hold, Box<Outcome>> {
         let Some(hold) = self.holds.get(reservation) else {
-            return Err(match self.past.get(reservation) {
+            return Err(Box::new(match self.past.get(reservation) {
                 Some((state, hold)) if hold.visitor == *visitor => Outcome::Past(*state, hold.clone()),
                 _ => Outcome::Refused(Refusal::NotFound),
-            });
+            }));
         };
         if hold.visitor != *visitor {
-            return Err(Outcome::Refused(Refusal::NotFound));
+            return Err(Box::new(Outcome::Refused(Refusal::NotFound)));
         }
         if hold.pinned.is_none() && hold.end <= now {
             self.release(reservation, PastState::Expired, now);
-            return Err(Outcome::Refused(Refusal::Expired));
+            return Err(Box::new(Outcome::Refused(Refusal::Expired)));
         }
         Ok(hold.clone())
     }
@@ -123,8 +123,8 @@ impl Sale {
     ) -> Outcome {
         let mut hold = match self.live(reservation, visitor, now) {
             Ok(hold) => hold,
-            Err(Outcome::Past(..)) => return Outcome::Refused(Refusal::Expired),
-            Err(answer) => return answer,
+            Err(answer) if matches!(*answer, Outcome::Past(..)) => return Outcome::Refused(Refusal::Expired),
+            Err(answer) => return *answer,
         };
         if hold.pinned.is_some() {
             return Outcome::Refused(Refusal::NotHeld);
@@ -144,7 +144,7 @@ impl Sale {
     pub(super) fn cancel(&mut self, reservation: &ReservationId, visitor: &VisitorId, now: Millis) -> Outcome {
         let hold = match self.live(reservation, visitor, now) {
             Ok(hold) => hold,
-            Err(answer) => return answer,
+            Err(answer) => return *answer,
         };
         if hold.pinned.is_some() {
             return Outcome::Refused(Refusal::NotHeld);
@@ -156,8 +156,8 @@ impl Sale {
     pub(super) fn pin(&mut self, reservation: &ReservationId, visitor: &VisitorId, now: Millis) -> Outcome {
         let mut hold = match self.live(reservation, visitor, now) {
             Ok(hold) => hold,
-            Err(Outcome::Past(..)) => return Outcome::Refused(Refusal::Expired),
-            Err(answer) => return answer,
+            Err(answer) if matches!(*answer, Outcome::Past(..)) => return Outcome::Refused(Refusal::Expired),
+            Err(answer) => return *answer,
         };
         self.ends.remove(&(hold.end, reservation.clone()));
         if let Some(before) = hold.pinned {

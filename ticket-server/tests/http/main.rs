@@ -1,0 +1,10 @@
+//! The ticket server over real listeners, with tokens signed here and a queue of our own.
+
+mod confirming;
+mod events;
+mod finishing;
+mod sessions;
+mod store;
+mod support;
+mod taking;
+mod tokens;

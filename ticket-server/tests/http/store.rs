@@ -1,0 +1,113 @@
+//! A store that is away, that lost its data, and a ledger that is right.
+
+use queue_core::ids::{EventId, VisitorId};
+use serde_json::json;
+use ticket_server::{
+    clock::Clock,
+    engine::{Engine as _, RedisEngine},
+    ids::ReservationId,
+    ledger::{Booking, Ledger as _, Ordered, SqliteLedger, SqliteUrl},
+    model::{Command, Outcome},
+};
+
+use crate::support::{Kind, TestServer, eventually, now};
+
+#[tokio::test]
+async fn a_store_that_is_away_is_said_to_be() {
+    let server = TestServer::with_hall(Kind::Redis).await;
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    server.store.as_ref().unwrap().pause();
+    let answer = server.reserve(&ann, &["A-1-2"]).await.is(503, "STORE_UNAVAILABLE");
+    assert!(answer.headers.contains_key("retry-after"));
+    server.act(&ann, &id, "confirm").await.is(503, "STORE_UNAVAILABLE");
+    server.store.as_ref().unwrap().resume();
+    eventually("the store", async || (server.act(&ann, &id, "confirm").await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_store_that_lost_its_data_is_rebuilt_from_the_ledger() {
+    let mut server = TestServer::with_hall(Kind::Redis).await;
+    let (ann, bob) = (server.visitor(1), server.visitor(2));
+    let sold = server.hold(&ann, &["A-1-1"]).await;
+    server.act(&ann, &sold, "confirm").await.ok(200);
+    let wish = json!({"eventId": "hall", "ticketTypeId": "standing", "quantity": 3});
+    let standing = server.post_as(&bob, "/api/v1/reservations", wish).await.ok(201);
+    let standing = standing["reservationId"].as_str().unwrap().to_owned();
+    let lost = server.hold(&bob, &["A-1-2"]).await;
+    server.act(&bob, &standing, "confirm").await.ok(200);
+    for how in ["flushed", "restarted"] {
+        let store = server.store.as_mut().unwrap();
+        match how {
+            "flushed" => drop(store.cli(&["FLUSHALL"])),
+            _ => store.restart(),
+        }
+        let map = eventually("the map", async || {
+            let answer = server.get("/api/v1/seats/events/hall").await;
+            (answer.status == 200).then_some(answer.json)
+        })
+        .await;
+        let state = |seat: &str| {
+            map["seats"].as_array().unwrap().iter().find(|s| s["seatId"] == seat).unwrap()["state"].clone()
+        };
+        assert_eq!((state("A-1-1"), state("A-1-2")), (json!("SOLD"), json!("FREE")), "{how}");
+        let left = server.get("/api/v1/tickets/availability/standing?eventId=hall").await.ok(200);
+        assert_eq!((&left["sold"], &left["available"]), (&json!(3), &json!(7)), "{how}");
+        server.act(&bob, &lost, "confirm").await.is(410, "HOLD_EXPIRED");
+        server.get_as(&bob, &format!("/api/v1/reservations/{lost}")).await.is(410, "HOLD_EXPIRED");
+    }
+    server.reserve(&server.visitor(3), &["A-1-1"]).await.is(409, "SEAT_TAKEN");
+    server.hold(&server.visitor(3), &["A-1-2"]).await;
+}
+
+/// A process pinned a hold, asked the ledger or not, and died.
+#[tokio::test]
+async fn pinned_holds_are_settled() {
+    let server = TestServer::with_hall(Kind::Redis).await;
+    let engine = RedisEngine::new(server.store_client().await);
+    let ledger =
+        SqliteLedger::open(&SqliteUrl(server.folder.path().join("state/tickets.db")), Clock::Real).await.unwrap();
+    let event = EventId::new("hall").unwrap();
+    let (ann, bob) = (server.visitor(1), server.visitor(2));
+    let ids = [server.hold(&ann, &["A-1-1"]).await, server.hold(&bob, &["A-1-2"]).await];
+    let ids = ids.map(|id| ReservationId::new(&id).unwrap());
+    for (id, who) in ids.iter().zip(["a_1", "a_2"]) {
+        let pin = Command::Pin { reservation: id.clone(), visitor: VisitorId::new(who).unwrap() };
+        assert!(matches!(engine.apply(&event, pin).await, Ok(Outcome::Hold(_))));
+    }
+    ledger
+        .book(Booking {
+            reservation: ids[1].clone(),
+            event: event.clone(),
+            visitor: bob.id.clone(),
+            jti: bob.jti,
+            ordered: Ordered::Seats(vec![ticket_server::ids::SeatId::new("A-1-2").unwrap()]),
+            total_minor: 5_000,
+            currency: "EUR".into(),
+            hold_end: now(),
+            at: now(),
+        })
+        .await
+        .unwrap();
+    server.await_state("A-1-1", "FREE").await;
+    server.await_state("A-1-2", "SOLD").await;
+    server.act(&ann, ids[0].as_str(), "confirm").await.is(410, "HOLD_EXPIRED");
+    assert_eq!(server.act(&bob, ids[1].as_str(), "confirm").await.ok(200)["state"], "CONFIRMED");
+}
+
+/// The store was told that a sold seat is free: the ledger stops the second sale, and the store learns.
+#[tokio::test]
+async fn the_ledger_is_the_second_barrier() {
+    let server = TestServer::with_hall(Kind::Redis).await;
+    let (ann, bob) = (server.visitor(1), server.visitor(2));
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    server.act(&ann, &id, "confirm").await.ok(200);
+    server.store.as_ref().unwrap().cli(&["SETBIT", "ticket:{hall}:seats", "0", "0"]);
+    let second = server.hold(&bob, &["A-1-1", "A-1-2"]).await;
+    let refused = server.act(&bob, &second, "confirm").await.is(409, "SEAT_TAKEN");
+    assert_eq!(refused.json["details"]["seatIds"], json!(["A-1-1"]));
+    assert_eq!((server.state_of("A-1-1").await, server.state_of("A-1-2").await), ("SOLD".into(), "FREE".into()));
+    server.act(&bob, &second, "confirm").await.is(410, "HOLD_EXPIRED");
+    let metrics = server.ops_get("/metrics").await;
+    assert!(metrics.contains("usher_ticket_oversold_total 1"), "{metrics}");
+}

@@ -1,0 +1,393 @@
+//! A server in this process, the queue that it talks to, visitors with tokens, and a client that
+//! says what it got.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use queue_core::{
+    codes::Code,
+    ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
+    service::{
+        config::{Command, load},
+        http::{ApiError, App, HttpOptions, Method, Request, Response, Router, bind, empty},
+        keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, StateDir},
+        redis::{Options, Store, StoreUrl},
+        run::Lifecycle,
+        testing::TestRedis,
+    },
+    token::{
+        active::{ActiveGrant, ActiveSigner},
+        jwks,
+        keys::SigningKey,
+    },
+};
+use reqwest::{RequestBuilder, header::HeaderMap, redirect::Policy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use ticket_server::{
+    config::{Config, PROGRAM},
+    server::Server,
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What is expected within seconds has not happened after so long.
+pub const WITHIN: Duration = Duration::from_secs(20);
+
+/// The queue's operations listener, as far as the ticket server asks for it.
+#[derive(Clone, Default)]
+pub struct Queue(Arc<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// Bodies of BOOKING_DONE.
+    done: Mutex<Vec<Value>>,
+    /// Sessions that have ended, and why.
+    ended: Mutex<HashMap<String, &'static str>>,
+    /// Sessions that were asked about.
+    asked: Mutex<Vec<String>>,
+    peer: Mutex<String>,
+}
+
+struct QueueApp {
+    queue: Queue,
+    router: Router<bool>,
+}
+
+impl App for QueueApp {
+    type Route = bool;
+
+    fn router(&self) -> &Router<bool> {
+        &self.router
+    }
+
+    async fn handle(&self, asks: bool, mut request: Request) -> Result<Response, ApiError> {
+        if request.bearer() != Some(self.queue.0.peer.lock().as_str()) {
+            return Err(Code::OperatorTokenInvalid.into());
+        }
+        if !asks {
+            let body: Value = request.read_json(10_000).await?;
+            self.queue.0.done.lock().push(body);
+            return Ok(empty(http::StatusCode::NO_CONTENT));
+        }
+        let jti = request.param("jti").unwrap().into_owned();
+        self.queue.0.asked.lock().push(jti.clone());
+        match self.queue.0.ended.lock().get(&jti) {
+            Some(reason) => Err(ApiError::new(Code::SessionGone).details(json!({"reason": reason}))),
+            None => Ok(empty(http::StatusCode::OK)),
+        }
+    }
+}
+
+impl Queue {
+    /// Starts it; where it is.
+    async fn start(&self, peer: String) -> String {
+        *self.0.peer.lock() = peer;
+        let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}", bound.address());
+        let router = Router::new().route(Method::POST, "/api/v1/queue/booking-done", false).route(
+            Method::GET,
+            "/api/v1/queue/sessions/{eventId}/{jti}",
+            true,
+        );
+        let app = Arc::new(QueueApp { queue: self.clone(), router });
+        let (draining, killed) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(bound.serve(app, HttpOptions::new("test_queue_"), draining, killed));
+        url
+    }
+
+    /// Messages so far.
+    pub fn done(&self) -> Vec<Value> {
+        self.0.done.lock().clone()
+    }
+
+    pub fn end(&self, visitor: &Visitor, reason: &'static str) {
+        self.0.ended.lock().insert(visitor.jti.to_string(), reason);
+    }
+
+    pub fn was_asked_about(&self, visitor: &Visitor) -> bool {
+        self.0.asked.lock().contains(&visitor.jti.to_string())
+    }
+}
+
+/// Somebody whom the queue admitted.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    pub id: VisitorId,
+    pub event: EventId,
+    pub jti: Jti,
+    pub token: String,
+}
+
+/// Where state is kept, and how the queue is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Memory, and the queue over HTTP.
+    Memory,
+    /// Redis for the store, and another for the queue.
+    Redis,
+}
+
+/// A server with a folder of its own.
+pub struct TestServer {
+    pub url: String,
+    pub ops: String,
+    pub queue: Queue,
+    pub store: Option<TestRedis>,
+    pub queue_store: Option<TestRedis>,
+    pub operator: String,
+    pub life: Lifecycle,
+    flags: Vec<String>,
+    serving: JoinHandle<()>,
+    client: reqwest::Client,
+    signer: ActiveSigner,
+    pub folder: TempDir,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub json: Value,
+}
+
+impl Answer {
+    pub fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or("-")
+    }
+
+    #[track_caller]
+    pub fn is(self, status: u16, code: &str) -> Self {
+        assert_eq!((self.status, self.code()), (status, code), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.json
+    }
+}
+
+pub fn now() -> Millis {
+    Millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
+}
+
+async fn serve(flags: &[String]) -> (Lifecycle, String, String, JoinHandle<()>) {
+    let own =
+        ["ticket-server", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--allowed-origins=https://shop.example"];
+    let args = own.iter().map(|arg| (*arg).to_owned()).chain(flags.iter().cloned());
+    let env = |_: &str| None;
+    let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
+    let config = Config::read(&mut raw, &env);
+    raw.finish().unwrap();
+    let life = Lifecycle::new(Duration::from_secs(5));
+    let server = Server::start(config, &life).await.unwrap();
+    let (url, ops) = (format!("http://{}", server.address()), format!("http://{}", server.ops_address()));
+    let serving = tokio::spawn(server.serve(life.clone()));
+    (life, url, ops, serving)
+}
+
+impl TestServer {
+    pub async fn start(kind: Kind) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&folder.path().join("state")).unwrap();
+        let secret = |name: &str| state.secret(name).unwrap().expose().to_owned();
+        let (operator, peer) = (secret(OPERATOR_TOKEN), secret(PEER_TOKEN));
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        let keys = folder.path().join("jwks.json");
+        std::fs::write(&keys, jwks::to_json([key.public()])).unwrap();
+        let queue = Queue::default();
+        let (store, queue_store) = match kind {
+            Kind::Memory => (None, None),
+            Kind::Redis => (Some(TestRedis::start()), Some(TestRedis::start())),
+        };
+        let told = match &queue_store {
+            Some(redis) => redis.url(),
+            None => queue.start(peer).await,
+        };
+        let flags = vec![
+            format!("--state-dir={}", state.path().display()),
+            format!("--jwks={}", keys.display()),
+            format!("--queue={told}"),
+            format!("--store={}", store.as_ref().map_or("memory".into(), TestRedis::url)),
+        ];
+        let (life, url, ops, serving) = serve(&flags).await;
+        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(WITHIN).build().unwrap();
+        let signer = ActiveSigner::new("usher", "tickets", key);
+        let server =
+            Self { url, ops, queue, store, queue_store, operator, life, flags, serving, client, signer, folder };
+        server.ready().await;
+        server
+    }
+
+    /// With an event `hall`: section A of 2 × 5 seats, 10 standing tickets, no payment, 4 for each.
+    pub async fn with_hall(kind: Kind) -> Self {
+        let server = Self::start(kind).await;
+        server.put("hall", hall()).await.ok(201);
+        server
+    }
+
+    pub async fn ready(&self) {
+        eventually("readiness", async || {
+            let answer = self.client.get(format!("{}/readyz", self.ops)).answer().await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Ends the server, as a signal would, and starts another one with the same folder.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        self.start_again().await;
+        self
+    }
+
+    pub async fn stop(&mut self) {
+        self.life.shut_down();
+        (&mut self.serving).await.unwrap();
+        assert!(!self.life.has_failed());
+    }
+
+    pub async fn start_again(&mut self) {
+        (self.life, self.url, self.ops, self.serving) = serve(&self.flags).await;
+        self.ready().await;
+    }
+
+    /// A client of the ticket server's store.
+    pub async fn store_client(&self) -> Store {
+        connect(self.store.as_ref().unwrap()).await
+    }
+
+    /// A client of the queue's Redis.
+    pub async fn queue_client(&self) -> Store {
+        connect(self.queue_store.as_ref().unwrap()).await
+    }
+
+    pub fn visitor(&self, n: u64) -> Visitor {
+        self.visitor_of("hall", n, 300_000)
+    }
+
+    pub fn visitor_of(&self, event: &str, n: u64, lasts_ms: i64) -> Visitor {
+        let (id, event) = (VisitorId::new(&format!("a_{n}")).unwrap(), EventId::new(event).unwrap());
+        let jti = Jti { generation: Generation(1), seq: Seq(n + 1) };
+        let grant = ActiveGrant {
+            visitor: id.clone(),
+            event: event.clone(),
+            jti,
+            issued_at: Millis(now().0 - 600_000),
+            expires_at: Millis(now().0.checked_add_signed(lasts_ms).unwrap()),
+        };
+        Visitor { id, event, jti, token: self.signer.sign(&grant) }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path).answer().await
+    }
+
+    pub async fn get_as(&self, visitor: &Visitor, path: &str) -> Answer {
+        self.request(Method::GET, path).bearer_auth(&visitor.token).answer().await
+    }
+
+    pub async fn post_as(&self, visitor: &Visitor, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path).bearer_auth(&visitor.token).json(&body).answer().await
+    }
+
+    pub async fn put(&self, event: &str, body: Value) -> Answer {
+        let path = format!("{}/api/v1/admin/events/{event}", self.ops);
+        self.client.put(path).bearer_auth(&self.operator).json(&body).answer().await
+    }
+
+    pub async fn ops_get(&self, path: &str) -> String {
+        self.client.get(format!("{}{path}", self.ops)).send().await.unwrap().text().await.unwrap()
+    }
+
+    pub async fn reserve(&self, visitor: &Visitor, seats: &[&str]) -> Answer {
+        self.post_as(visitor, "/api/v1/seats/reserve", json!({"eventId": "hall", "seatIds": seats})).await
+    }
+
+    /// Holds seats; the reservation's id.
+    pub async fn hold(&self, visitor: &Visitor, seats: &[&str]) -> String {
+        self.reserve(visitor, seats).await.ok(201)["reservationId"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn act(&self, visitor: &Visitor, id: &str, verb: &str) -> Answer {
+        self.post_as(visitor, &format!("/api/v1/reservations/{id}/{verb}"), json!({})).await
+    }
+
+    pub async fn state_of(&self, seat: &str) -> String {
+        let map = self.get("/api/v1/seats/events/hall").await.ok(200);
+        let seats = map["seats"].as_array().unwrap();
+        let found = seats.iter().find(|shown| shown["seatId"] == seat).unwrap_or_else(|| panic!("no {seat}"));
+        found["state"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn await_state(&self, seat: &str, wanted: &str) {
+        eventually(wanted, async || (self.state_of(seat).await == wanted).then_some(())).await;
+    }
+}
+
+async fn connect(redis: &TestRedis) -> Store {
+    let store = Store::connect(&StoreUrl::parse(&redis.url()).unwrap(), Options::default());
+    store.wait_ready(WITHIN).await.unwrap();
+    store
+}
+
+pub fn hall() -> Value {
+    json!({
+        "name": "Night of the Proms", "startsAt": "2030-06-01T20:00:00.000Z", "venue": "Hall", "currency": "EUR",
+        "payment": "none", "maxSeatsPerVisitor": 4,
+        "ticketTypes": [
+            {"ticketTypeId": "std", "name": "Seat", "priceMinor": 5000},
+            {"ticketTypeId": "standing", "name": "Standing", "priceMinor": 2000, "quantity": 10},
+        ],
+        "sections": [{"section": "A", "ticketTypeId": "std", "rows": 2, "seatsPerRow": 5}],
+    })
+}
+
+/// Asks until there is an answer.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + WITHIN;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come within {WITHIN:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub trait Answered {
+    fn answer(self) -> impl Future<Output = Answer>;
+}
+
+impl Answered for RequestBuilder {
+    async fn answer(self) -> Answer {
+        let response = self.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+}
+
+/// Runs each scenario on both engines.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident;)*) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::Memory).await; })*
+        }
+        mod redis {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::Redis).await; })*
+        }
+    };
+}
