@@ -97,6 +97,8 @@ if first_fresh and second ~= tonumber(meta[13]) then
     redis.call('ZREMRANGEBYRANK', JOINED, 0, 0)
   end
 end
-redis.call('HSET', META, 'seq', seq, 'tat_us', tat_us)
+if seq ~= tonumber(meta[9]) then
+  redis.call('HSET', META, 'seq', seq, 'tat_us', tat_us)
+end
 reply[4] = waiting
 return reply

@@ -110,10 +110,12 @@ async fn a_lost_subscription_is_resynchronized() {
 #[tokio::test]
 async fn a_long_log_is_read_page_by_page() {
     let redis = TestRedis::start();
-    let filler = format!(
-        "for i = 1, 1201 do redis.call('XADD', KEYS[1], '*', 'body', (string.gsub(ARGV[1], '%.1\"', '.' .. i .. '\"'))) end"
-    );
-    redis.cli(&["EVAL", &filler, "1", BOOKING_DONE_LOG, &booking_done(1)]);
+    // One entry for each of the numbers 1 to 1201.
+    let filler = "for i = 1, 1201 do
+        local body = string.gsub(ARGV[1], '%.1\"', '.' .. i .. '\"')
+        redis.call('XADD', KEYS[1], '*', 'body', body)
+    end";
+    redis.cli(&["EVAL", filler, "1", BOOKING_DONE_LOG, &booking_done(1)]);
     let engine = start(&redis.url(), None);
     let mut signals = engine.signals();
     next(&mut signals, |signal| is_done(signal, 1201)).await;
