@@ -6,9 +6,10 @@ import { number, t } from './i18n.js';
 const PITCH_MIN = 12;
 const PITCH_MAX = 48;
 const PITCH_FIT = 30;           // Seats are not drawn larger than this unasked,
-const PITCH_POINTER = 17;       // nor smaller than this where there is a pointer,
+const PITCH_BESIDE = 17;        // nor smaller than this to fit two sections beside each other,
+const PITCH_POINTER = 13;       // or than this where there is a pointer,
 const PITCH_FINGER = 25;        // or than this on a phone, which scrolls sideways instead.
-const WIDE_PX = 640;
+const NARROW_PX = 480;
 const BLOCK_GAP_PX = 24;
 const ZOOM_STEP = 1.25;
 const ROW_NAME_PX = 30;         // Row name and padding beside the seats of a row.
@@ -236,9 +237,10 @@ export class SeatMap {
     const cols = Math.max(1, ...this.blocks.map((block) => block.cols));
     const beside = ((width - BLOCK_GAP_PX) / 2 - ROW_NAME_PX) / cols;
     const alone = (width - ROW_NAME_PX) / cols;
-    const wide = width >= WIDE_PX;
-    const pitch = wide && this.blocks.length > 1 && beside >= PITCH_POINTER ? beside : alone;
-    this.size(Math.floor(Math.min(PITCH_FIT, Math.max(wide ? PITCH_POINTER : PITCH_FINGER, pitch))));
+    const finger = width < NARROW_PX || matchMedia('(pointer: coarse)').matches;
+    const least = finger ? PITCH_FINGER : PITCH_POINTER;
+    const pitch = this.blocks.length > 1 && beside >= Math.max(PITCH_BESIDE, least) ? beside : alone;
+    this.size(Math.floor(Math.min(PITCH_FIT, Math.max(least, pitch))));
   }
 
   size(pitch) {
