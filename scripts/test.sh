@@ -22,6 +22,9 @@ else
   echo "nginx is not installed, left out" >&2
 fi
 
+step "seeing: metrics, alerts, log lines, no secret in any of them"
+.venv/bin/python tests/seeing/seeing.py --bin-dir "$bin_dir" || failed+=("tests/seeing/seeing.py")
+
 step "examples in the documentation"
 cargo test --workspace --locked --doc --quiet || failed+=("cargo test --doc")
 

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod meters;
 pub mod model;
 pub mod office;
 pub mod peer;

@@ -23,6 +23,7 @@ use crate::{
     engine::{Engine, MemoryEngine, RedisEngine},
     gate::{Gate, Keys},
     ledger::{SqliteLedger, SqliteUrl},
+    meters,
     office::Office,
     peer::Peer,
     relay::{Relay, Target},
@@ -72,6 +73,7 @@ impl Server {
         let shared = &config.shared;
         // First, since it fails for the simplest reasons, and before anything is written.
         let (public, ops) = (run::bind(shared.listen).await?, run::bind(shared.ops_listen).await?);
+        meters::start();
         let secrets = Secrets::find(shared)?;
         let guard = Guard {
             address: ops.address(),
@@ -168,6 +170,7 @@ fn spawn_all(
 /// a failover can lose the last writes, and the marker that says "loaded" survives it.
 async fn load_when_connected(office: Arc<Office>, store: Option<Store>, life: Lifecycle) {
     let Some(store) = store else {
+        meters::store_up(true);
         office.load_all(&life.stopping).await;
         life.readiness.pass(LOADING);
         return life.stopping.cancelled().await;
@@ -177,13 +180,21 @@ async fn load_when_connected(office: Arc<Office>, store: Option<Store>, life: Li
     loop {
         let now = health.borrow_and_update().clone();
         life.readiness.set(STORE, now.up);
-        if now.up && loaded.as_ref() != Some(&now.server) {
-            office.load_all(&life.stopping).await;
-            life.readiness.pass(LOADING);
-            loaded = Some(now.server);
-        }
+        meters::store_up(now.up);
+        let catch_up = async {
+            if now.up && loaded.as_ref() != Some(&now.server) {
+                office.load_all(&life.stopping).await;
+                life.readiness.pass(LOADING);
+                loaded = Some(now.server);
+            } else if now.up {
+                // The same data, but what ended meanwhile could not be marked.
+                office.replay_sessions().await;
+            }
+            life.stopping.cancelled().await;
+        };
+        // What is cut short by another change of the connection is begun again.
         tokio::select! {
-            () = life.stopping.cancelled() => return,
+            () = catch_up => return,
             changed = health.changed() => if changed.is_err() { return },
         }
     }

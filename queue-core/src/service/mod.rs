@@ -3,6 +3,7 @@
 
 pub mod caps;
 pub mod config;
+pub mod context;
 pub mod http;
 pub mod keyfiles;
 pub mod log;

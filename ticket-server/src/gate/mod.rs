@@ -13,7 +13,10 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Millis},
     limits::TOKEN_BYTES_MAX,
-    service::http::{ApiError, Request},
+    service::{
+        context,
+        http::{ApiError, Request},
+    },
     token::active::{ActiveClaims, ActiveTokenError, ActiveVerifier, SKEW_MS},
 };
 
@@ -84,6 +87,7 @@ impl Gate {
             && Arc::ptr_eq(&known.verifier, &verifier)
         {
             let ended = now > known.caller.expires.plus(SKEW_MS);
+            note(&known.caller);
             return Ok((known.caller, ended));
         }
         let mut result = verifier.verify(token, now);
@@ -99,9 +103,16 @@ impl Gate {
             Err(error) => return Err(ApiError::new(Code::ActiveTokenInvalid).log(error)),
         };
         let caller = Arc::new(caller(claims)?);
+        note(&caller);
         self.verified.insert(hash, Remembered { caller: Arc::clone(&caller), verifier });
         Ok((caller, ended))
     }
+}
+
+/// For the log lines of this request.
+fn note(caller: &Caller) {
+    context::note_event(&caller.event);
+    context::note_visitor(&caller.visitor);
 }
 
 fn caller(claims: ActiveClaims) -> Result<Caller, ApiError> {

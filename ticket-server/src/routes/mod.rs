@@ -15,7 +15,10 @@ use std::sync::Arc;
 use queue_core::{
     codes::Code,
     ids::EventId,
-    service::http::{ApiError, App, Method, Request, Response, Router},
+    service::{
+        context,
+        http::{ApiError, App, Method, Request, Response, Router},
+    },
 };
 
 pub use self::{
@@ -97,8 +100,9 @@ impl PublicApp {
 
     /// The event that the address names.
     fn hall(&self, request: &Request, param: &str) -> Result<Arc<Hall>, ApiError> {
-        let hall = request.param(param).and_then(|id| self.office.catalog.get(&id));
-        hall.ok_or_else(|| Code::EventNotFound.into())
+        let hall = request.param(param).and_then(|id| self.office.catalog.get(&id)).ok_or(Code::EventNotFound)?;
+        context::note_event(&hall.event);
+        Ok(hall)
     }
 }
 
@@ -135,7 +139,9 @@ impl App for PublicApp {
 }
 
 fn event_id(request: &Request, param: &str) -> Result<EventId, ApiError> {
-    request.param(param).and_then(|id| EventId::new(&id).ok()).ok_or_else(|| Code::EventNotFound.into())
+    let event = request.param(param).and_then(|id| EventId::new(&id).ok()).ok_or(Code::EventNotFound)?;
+    context::note_event(&event);
+    Ok(event)
 }
 
 fn reservation_id(request: &Request) -> Result<ReservationId, ApiError> {

@@ -16,11 +16,12 @@ use super::connection::{AnswerGuard, Connection, HEADERS_MAX, HyperResponse};
 use super::cors;
 use super::error::ApiError;
 use super::request::Request;
-use super::request_metrics::RequestMetrics;
+use super::request_metrics::{RequestMetrics, UNMATCHED};
 use super::response::{Response, empty};
 use super::router::{Matched, Params, Router};
 use super::server::HttpOptions;
 use crate::codes::Code;
+use crate::service::context;
 use crate::service::trace::{TraceContext, TraceId};
 
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
@@ -71,10 +72,20 @@ pub(super) async fn answer<A: App>(
     connection: Arc<Connection>,
     inner: http::Request<Incoming>,
 ) -> Result<HyperResponse, Infallible> {
+    let trace = TraceContext::of(inner.headers());
+    context::scope(trace.id, answer_traced(service, connection, inner, trace)).await
+}
+
+async fn answer_traced<A: App>(
+    service: Arc<Service<A>>,
+    connection: Arc<Connection>,
+    inner: http::Request<Incoming>,
+    trace: TraceContext,
+) -> Result<HyperResponse, Infallible> {
     let started = Instant::now();
     connection.begin(started);
     let guard = AnswerGuard(connection.clone());
-    let trace = TraceContext::of(inner.headers());
+    let method = inner.method().clone();
     let found = service.app.router().find(inner.method(), inner.uri().path());
     let endpoint = found.as_ref().map(|matched| matched.endpoint);
     let request = Request {
@@ -90,12 +101,16 @@ pub(super) async fn answer<A: App>(
     let handled = AssertUnwindSafe(dispatch(&service, found, request, allowed)).catch_unwind().await;
     let result = handled.unwrap_or_else(|panic| Err(ApiError::internal(format_args!("panic: {}", text_of(&*panic)))));
     let mut response = result.unwrap_or_else(|error| {
-        log_error(&error, trace.id);
+        log_error(&error);
         error.into_response(trace.id)
     });
     asked.finish(response.headers_mut());
-    service.metrics.record(endpoint, response.status(), started.elapsed());
-    tracing::debug!(trace_id = %trace.id, status = response.status().as_u16(), "answered");
+    let took = started.elapsed();
+    service.metrics.record(endpoint, response.status(), took);
+    // The route's pattern: an address may hold anything, a token pasted into it included.
+    let route = endpoint.map_or(UNMATCHED, |endpoint| service.app.router().endpoints()[endpoint].pattern);
+    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(%method, route, status = response.status().as_u16(), took_us, "answered");
     response.body_mut().guard = Some(guard);
     Ok(response)
 }
@@ -166,14 +181,14 @@ impl Asked {
     }
 }
 
-fn log_error(error: &ApiError, trace: TraceId) {
+fn log_error(error: &ApiError) {
     let info = error.info();
     let internal = error.internal_message().unwrap_or_default();
     // Overload and an absent store are told by metrics; a line per request would make them worse.
     if error.code() == Code::Internal {
-        tracing::error!(trace_id = %trace, code = info.name, internal, "request failed");
+        tracing::error!(code = info.name, internal, "request failed");
     } else {
-        tracing::debug!(trace_id = %trace, code = info.name, internal, "request refused");
+        tracing::debug!(code = info.name, internal, "request refused");
     }
 }
 

@@ -36,7 +36,7 @@ const STATUSES: &[(u16, &str)] = &[
 ];
 
 /// The label of requests whose address leads nowhere.
-const UNMATCHED: &str = "unmatched";
+pub(super) const UNMATCHED: &str = "unmatched";
 
 pub(super) struct RequestMetrics {
     counter: String,

@@ -1,0 +1,75 @@
+//! Whom a log line concerns: the trace of the request or socket at hand and, as soon as they are known,
+//! its event and visitor.
+//!
+//! It belongs to the task, not to a span: the server's pass around handlers opens it, whoever learns
+//! something notes it, and [`log`](super::log) writes it into every line of that task. A request that
+//! logs nothing pays for two pointers.
+
+use std::cell::RefCell;
+
+use crate::ids::{EventId, VisitorId};
+use crate::service::trace::TraceId;
+
+/// What is known of the request or socket.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Its trace.
+    pub trace: TraceId,
+    /// The event it is about.
+    pub event: Option<EventId>,
+    /// Who it is about.
+    pub visitor: Option<VisitorId>,
+}
+
+tokio::task_local! {
+    static CURRENT: RefCell<Context>;
+}
+
+/// Runs `future` as the work of one request or socket.
+pub fn scope<F: Future>(trace: TraceId, future: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(RefCell::new(Context { trace, event: None, visitor: None }), future)
+}
+
+/// The request or socket at hand is about this event.
+pub fn note_event(event: &EventId) {
+    note(|context| context.event = Some(event.clone()));
+}
+
+/// The request or socket at hand is about this visitor.
+pub fn note_visitor(visitor: &VisitorId) {
+    note(|context| context.visitor = Some(visitor.clone()));
+}
+
+/// What is known; `None` where no request is served.
+pub fn current() -> Option<Context> {
+    CURRENT.try_with(|context| context.try_borrow().ok().map(|context| context.clone())).ok().flatten()
+}
+
+fn note(change: impl FnOnce(&mut Context)) {
+    // Outside of a request there is nothing to write it to.
+    let _ = CURRENT.try_with(|context| change(&mut context.borrow_mut()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_noted_stays_with_its_task() {
+        let trace = TraceId::random();
+        scope(trace, async {
+            let other = tokio::spawn(async { current().is_none() });
+            note_event(&EventId::new("faults").unwrap());
+            note_visitor(&VisitorId::new("a_x").unwrap());
+            tokio::task::yield_now().await;
+            let context = current().unwrap();
+            assert_eq!(context.trace, trace);
+            assert_eq!(context.event.unwrap().as_str(), "faults");
+            assert_eq!(context.visitor.unwrap().as_str(), "a_x");
+            assert!(other.await.unwrap());
+        })
+        .await;
+        assert!(current().is_none());
+        note_event(&EventId::new("nowhere").unwrap());
+    }
+}

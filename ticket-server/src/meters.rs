@@ -1,0 +1,49 @@
+//! What this server counts beside its requests: help texts, and counters that are there from the start, so
+//! that an alert on the first oversold seat has something to compare with.
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+
+/// What became of the wish for a hold.
+pub const HOLD_OUTCOMES: &[&str] = &["held", "taken", "limit", "session", "unavailable", "invalid"];
+
+/// Describes everything; call it once the recorder is there.
+pub fn start() {
+    describe_counter!("usher_ticket_holds_total", "Holds asked for, by outcome.");
+    describe_counter!("usher_ticket_holds_expired_total", "Holds that ended unconfirmed.");
+    describe_counter!("usher_ticket_bookings_total", "Bookings written to the ledger by this server.");
+    describe_counter!(
+        "usher_ticket_oversold_total",
+        "Times the store held what the ledger had sold already. Nothing is sold twice: the ledger refuses."
+    );
+    describe_histogram!("usher_ticket_ledger_batch_size", "Bookings written to the ledger in one transaction.");
+    describe_histogram!(
+        "usher_ticket_outbox_lag_seconds",
+        Unit::Seconds,
+        "Time from a booking's commit until the queue was told."
+    );
+    describe_counter!("usher_ticket_outbox_failures_total", "Attempts to tell the queue that failed.");
+    describe_counter!(
+        "usher_ticket_messages_malformed_total",
+        "Messages of the queue that could not be read, by where they stood."
+    );
+    describe_gauge!("usher_ticket_store_up", "1 while the store can be asked, else 0.");
+    for outcome in HOLD_OUTCOMES {
+        counter!("usher_ticket_holds_total", "outcome" => *outcome).absolute(0);
+    }
+    for name in [
+        "usher_ticket_holds_expired_total",
+        "usher_ticket_bookings_total",
+        "usher_ticket_oversold_total",
+        "usher_ticket_outbox_failures_total",
+    ] {
+        counter!(name).absolute(0);
+    }
+    // So that the two histograms are there before the first booking.
+    let _ =
+        (metrics::histogram!("usher_ticket_ledger_batch_size"), metrics::histogram!("usher_ticket_outbox_lag_seconds"));
+}
+
+/// Whether the store can be asked.
+pub fn store_up(up: bool) {
+    gauge!("usher_ticket_store_up").set(f64::from(u8::from(up)));
+}
