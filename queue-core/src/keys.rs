@@ -8,6 +8,8 @@ use crate::ids::EventId;
 pub const EVENTS: &str = "usher:events";
 /// A name drawn when the store is first used, outside the hash tags: another one after its data was lost.
 pub const INCARNATION: &str = "usher:incarnation";
+/// The stream of what operators changed, outside the hash tags.
+pub const AUDIT: &str = "usher:audit";
 /// Pub/Sub channel between nodes: who was admitted.
 pub const ADMITTED_CHANNEL: &str = "usher:admitted";
 /// Pub/Sub channel between nodes: which socket took a place over.

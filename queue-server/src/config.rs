@@ -13,6 +13,7 @@ use queue_core::service::{
     keyfiles::{self, SECRET_CHARS_MIN, SigningKeys},
     redis::StoreUrl,
     secret::Secret,
+    users::{USER_SETTINGS, UserConfig},
 };
 
 use crate::routes::{EVENT_PLACEHOLDER, Site, origin_of};
@@ -22,7 +23,7 @@ pub const PROGRAM: Program = Program {
     name: "queue-server",
     version: env!("CARGO_PKG_VERSION"),
     about: "Virtual waiting rooms: joins, positions, admission, active tokens",
-    tables: &[OWN, SHARED],
+    tables: &[OWN, USER_SETTINGS, SHARED],
     // The ticket server's own settings: both often run in one environment.
     foreign_env: &["USHER_LEDGER", "USHER_JWKS", "USHER_QUEUE"],
 };
@@ -69,15 +70,33 @@ pub const OWN: &[Setting] = &[
         "URL",
         "Addresses on other sites to which the waiting page may hand the active token over",
     ),
-    Setting::value("user-jwks", "USHER_USER_JWKS", "URL", "Keys of user tokens (not supported yet)"),
-    Setting::secret_file("user-hs256-file", "USHER_USER_HS256", "A shared secret of user tokens (not supported yet)"),
-    Setting::value("user-issuer", "USHER_USER_ISSUER", "NAME", "The issuer of user tokens (not supported yet)"),
-    Setting::value("user-audience", "USHER_USER_AUDIENCE", "NAME", "The audience of user tokens (not supported yet)"),
+    Setting::value(
+        "sockets-max",
+        "USHER_SOCKETS_MAX",
+        "COUNT",
+        "WebSockets that this node has open at most; one more is closed with 1013. Mind the limit of open files",
+    )
+    .or("16384"),
+    Setting::value(
+        "address-joins-per-minute",
+        "USHER_ADDRESS_JOINS_PER_MINUTE",
+        "COUNT",
+        "New places that one client address may take; 0 means no limit",
+    )
+    .or("0"),
+    Setting::value(
+        "address-sockets",
+        "USHER_ADDRESS_SOCKETS",
+        "COUNT",
+        "WebSockets that one client address may have open; 0 means no limit",
+    )
+    .or("0"),
 ];
 
-/// Settings of what is not built yet: refused, so that nobody believes them to work.
-const NOT_SUPPORTED: &[&str] = &["user-jwks", "user-hs256-file", "user-issuer", "user-audience"];
-
+/// More sockets than any one process has room for.
+const SOCKETS_MAX: u64 = 1_000_000;
+/// Limits of one client address are at most this high.
+const ADDRESS_LIMIT_MAX: u64 = 1_000_000;
 /// Keys wait at most so long before they sign.
 const KEY_PUBLISH_SECONDS_MAX: u64 = 3_600;
 
@@ -104,6 +123,14 @@ pub struct Config {
     pub key_publish: Duration,
     /// The secret of place tokens, or several with commas between them; `None`: that of the state folder.
     pub place_secret: Option<Secret>,
+    /// Who signs user tokens; `None`: visitors are anonymous.
+    pub users: Option<UserConfig>,
+    /// New places a minute for one client address; 0: no limit.
+    pub address_joins_per_minute: u32,
+    /// Open WebSockets of one client address; 0: no limit.
+    pub address_sockets: u32,
+    /// Open WebSockets, at most.
+    pub sockets_max: usize,
     pub site: Site,
 }
 
@@ -115,11 +142,6 @@ impl Config {
         let signing_keys = raw.optional("signing-keys", "a folder with Ed25519 keys in files named *.pem", |folder| {
             keyfiles::read_signing_keys(Path::new(folder))
         });
-        for key in NOT_SUPPORTED {
-            if raw.is_given(key) {
-                raw.problem(key, "nothing: user tokens are not supported yet");
-            }
-        }
         let site = Site {
             tickets_url: raw.value("tickets-url", URL, url),
             queue_url: raw.optional("queue-url", URL, url),
@@ -132,6 +154,10 @@ impl Config {
             signing_keys,
             place_secret_path: raw.secret_path("place-secret-file"),
             place_secret: place_secret(raw),
+            users: UserConfig::read(raw),
+            address_joins_per_minute: raw.number("address-joins-per-minute", 0, ADDRESS_LIMIT_MAX) as u32,
+            address_sockets: raw.number("address-sockets", 0, ADDRESS_LIMIT_MAX) as u32,
+            sockets_max: raw.number("sockets-max", 1, SOCKETS_MAX) as usize,
             key_publish: Duration::from_secs(raw.number("key-publish-seconds", 0, KEY_PUBLISH_SECONDS_MAX)),
             site,
         }
@@ -213,9 +239,29 @@ mod tests {
             "--user-jwks=https://id.example/keys",
             "--drain-seconds=0",
         ]);
-        for key in ["listen", "store", "signing-keys", "tickets-url", "return-urls", "user-jwks", "drain-seconds"] {
+        let user = ["user-issuer", "user-audience"];
+        let others = ["listen", "store", "signing-keys", "tickets-url", "return-urls", "drain-seconds"];
+        for key in others.into_iter().chain(user) {
             assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
         }
+    }
+
+    #[test]
+    fn user_tokens_need_all_their_settings() {
+        let named = ["--user-issuer=https://id.example/", "--user-audience=queue"];
+        let with = |first: &[&'static str]| [first, &named].concat();
+        assert!(read(&with(&["--user-jwks=https://id.example/keys"])).unwrap().users.is_some());
+        assert!(read(&with(&["--user-jwks=/etc/keys.json"])).unwrap().users.is_some());
+        assert_eq!(problems(&named), ["user-issuer", "user-audience"], "of no use alone");
+        assert_eq!(problems(&with(&["--user-jwks=ftp://id.example/keys"])), ["user-jwks"]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "s".repeat(31)).unwrap();
+        let flag: &'static str = format!("--user-hs256-file={}", file.display()).leak();
+        assert_eq!(problems(&with(&[flag])), ["user-hs256-file"]);
+        std::fs::write(&file, "s".repeat(32)).unwrap();
+        assert!(read(&with(&[flag])).unwrap().users.is_some());
+        assert_eq!(problems(&with(&[flag, "--user-jwks=/etc/keys.json"])), ["user-hs256-file"], "one of the two");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod entrance;
 pub mod key_places;
 pub mod node;
 pub mod routes;

@@ -2,15 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use queue_core::{
-    service::{
-        http::{Bound, HttpOptions},
-        keyfiles::{self, StateDir},
-        metrics::MetricsHandle,
-        ops::{Guard, OPS_CONNECTIONS_MAX, OpsApp, Readiness},
-        run::{self, Lifecycle},
-        secret::Secret,
-    },
+use queue_core::service::{
+    caps::{AddressCount, AddressRate},
+    http::{Bound, HttpOptions},
+    keyfiles::{self, StateDir},
+    metrics::MetricsHandle,
+    ops::{Guard, OPS_CONNECTIONS_MAX, OpsApp, Readiness},
+    run::{self, Lifecycle},
+    secret::Secret,
+    users::UserTokens,
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         memory::MemoryEngine,
         redis::{Options as RedisOptions, RedisEngine},
     },
+    entrance::Entrance,
     key_places::KeyPlaces,
     node::{KeyParts, Keys, Node, NodeOptions},
     routes::{OperatorApp, PublicApp},
@@ -30,6 +31,8 @@ use crate::{
 const STORE: &str = "store";
 /// How long the start waits for the store.
 const STORE_WAIT: Duration = Duration::from_secs(2);
+/// Connections that are left for requests when there are as many sockets as there may be.
+const CONNECTIONS_BESIDE_SOCKETS: usize = 2_048;
 /// Begins the names of the request metrics.
 const METRICS_PREFIX: &str = "usher_queue_";
 
@@ -65,17 +68,29 @@ impl Server {
         let options = HttpOptions {
             origins: shared.origins.clone(),
             proxies: shared.proxies.clone(),
+            connections_max: config.sockets_max + CONNECTIONS_BESIDE_SOCKETS,
+            address_requests: AddressRate::per_second(shared.address_requests_per_second).map(Arc::new),
             ..HttpOptions::new(METRICS_PREFIX)
+        };
+        let entrance = Entrance {
+            users: config.users.clone().map(UserTokens::new).transpose().map_err(anyhow::Error::msg)?,
+            joins: AddressRate::per_minute(config.address_joins_per_minute),
+            sockets: AddressCount::new(config.address_sockets),
+        };
+        let node_options = NodeOptions {
+            sockets_max: config.sockets_max,
+            user_tokens: entrance.wants_users(),
+            ..NodeOptions::default()
         };
         let places = KeyPlaces::find(&config)?;
         let keys = keys(&places, &config)?;
         let engine = connect(&config.store).await?;
         life.readiness.set(STORE, *engine.health().borrow() == Health::Up);
-        let node = Node::start(engine, keys, NodeOptions::default(), life.stopping.clone());
+        let node = Node::start(engine, keys, node_options, life.stopping.clone());
         life.tasks.spawn(watch_store(node.clone(), life.clone()));
         let reload = life.reload.subscribe();
         life.spawn("keys", crate::key_places::watch(places, node.clone(), reload, life.stopping.clone()));
-        let app = PublicApp::new(node.clone(), config.site, life.sockets.clone());
+        let app = PublicApp::new(node.clone(), config.site, entrance, life.sockets.clone());
         let ops_app = ops_app(node.clone(), guard, life.readiness.clone(), life.metrics.clone());
         Ok(Self { public, ops, app, ops_app, options, node })
     }

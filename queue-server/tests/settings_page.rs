@@ -1,6 +1,9 @@
 //! `docs/configuration.md` says of every setting of this server what its tables say.
 
-use queue_core::service::config::{Kind, SHARED, Setting};
+use queue_core::service::{
+    config::{Kind, SHARED, Setting},
+    users::USER_SETTINGS,
+};
 use queue_server::config::OWN;
 
 const PAGE: &str = include_str!("../../docs/configuration.md");
@@ -33,7 +36,7 @@ fn row(setting: &Setting) -> String {
 
 #[test]
 fn the_page_has_every_setting() {
-    for (heading, table) in [("Both servers", SHARED), ("queue-server", OWN)] {
+    for (heading, table) in [("Both servers", SHARED), ("queue-server", OWN), ("User tokens", USER_SETTINGS)] {
         let built: Vec<String> = table.iter().map(row).collect();
         assert_eq!(documented(heading), built, "docs/configuration.md, {heading}, should be:\n{}\n", built.join("\n"));
     }

@@ -1,8 +1,11 @@
 //! The memory engine: the model behind a lock, for one node without a store.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -14,7 +17,10 @@ use queue_core::{
 };
 use tokio::sync::{broadcast, watch};
 
-use super::{Engine, EngineError, Health, SIGNALS_MAX, Signal, TakenOver};
+use super::{
+    Engine, EngineError, Health, SIGNALS_MAX, Signal, TakenOver,
+    audit::{AUDIT_MAX, AUDIT_PAGE_MAX, AuditEntry, AuditId, AuditRecord},
+};
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
@@ -26,6 +32,7 @@ pub struct MemoryEngine {
     signals: broadcast::Sender<Signal>,
     health: watch::Sender<Health>,
     commands: AtomicU64,
+    audit: Mutex<VecDeque<AuditRecord>>,
 }
 
 impl MemoryEngine {
@@ -37,6 +44,7 @@ impl MemoryEngine {
             signals: broadcast::channel(SIGNALS_MAX).0,
             health: watch::channel(Health::Up).0,
             commands: AtomicU64::new(0),
+            audit: Mutex::default(),
         }
     }
 
@@ -125,6 +133,24 @@ impl Engine for MemoryEngine {
 
     async fn incarnation(&self) -> Result<String, EngineError> {
         Ok("memory".into())
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
+        let mut audit = self.audit.lock();
+        let last = audit.back().map_or(AuditId(0, 0), |record| record.id);
+        // A clock that is set back does not reorder the log.
+        let id = if entry.at.0 > last.0 { AuditId(entry.at.0, 0) } else { AuditId(last.0, last.1 + 1) };
+        if audit.len() >= AUDIT_MAX {
+            audit.pop_front();
+        }
+        audit.push_back(AuditRecord { id, entry: entry.clone() });
+        Ok(())
+    }
+
+    async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError> {
+        let audit = self.audit.lock();
+        let older = audit.iter().rev().filter(|record| before.is_none_or(|before| record.id < before));
+        Ok(older.take(count.min(AUDIT_PAGE_MAX)).cloned().collect())
     }
 
     fn gathers(&self) -> bool {

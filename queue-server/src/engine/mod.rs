@@ -3,10 +3,12 @@
 //! [`memory::MemoryEngine`] is the model behind a lock; `redis::RedisEngine` runs the same transitions as Lua
 //! scripts. What an engine announces through [`Signal`]s may be lost: nothing depends on it but speed.
 
+pub mod audit;
 pub mod memory;
 pub mod redis;
 
 use async_trait::async_trait;
+use audit::{AuditEntry, AuditId, AuditRecord};
 use queue_core::{
     ids::{EventId, Generation, Millis, VisitorId},
     line::{Admission, Applied, Command, Refusal},
@@ -104,6 +106,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Names the store's data: drawn when the store is first used, another one after it lost everything. So an
     /// event that is gone under the same name was removed, and one that is gone under another was lost.
     async fn incarnation(&self) -> Result<String, EngineError>;
+
+    /// Writes down what an operator changed.
+    async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError>;
+
+    /// What operators changed, newest first: up to `count` entries older than `before`.
+    async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError>;
 
     /// Whether many joins in one call are cheaper than one call each.
     fn gathers(&self) -> bool;

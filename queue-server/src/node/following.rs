@@ -13,7 +13,7 @@ use queue_core::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    LocalLine, Node, answer,
+    LocalLine, Node, Who, answer,
     places::Joining,
     push::{Phase, Slot},
     show::text,
@@ -104,7 +104,8 @@ impl Following {
     pub async fn resume(&self) -> Result<Utf8Bytes, ApiError> {
         let (seq, generation) = self.slot.with(|inner| (inner.seq, inner.generation));
         let (event, visitor) = (self.line.event.clone(), self.slot.visitor.clone());
-        let joining = self.node.join(&self.line.event, Some(PlaceClaims { event, visitor, seq, generation })).await?;
+        let who = Who::Holder(PlaceClaims { event, visitor, seq, generation });
+        let joining = self.node.join(&self.line.event, who).await?;
         self.slot.with(|inner| {
             (inner.seq, inner.generation) = (joining.seq, joining.generation);
             if inner.phase != Phase::Over {

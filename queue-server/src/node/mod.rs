@@ -5,6 +5,7 @@
 
 mod admission;
 mod answer;
+mod audit;
 mod following;
 mod heard;
 mod joins;
@@ -46,6 +47,7 @@ pub use following::Following;
 pub use keys::{KeyParts, Keys};
 pub use line::LocalLine;
 pub use operator::{Overview, VisitorView};
+pub use places::Who;
 pub use push::{Push, Slot};
 pub use ring::Found;
 pub use show::text;
@@ -66,11 +68,18 @@ pub struct NodeOptions {
     pub idle_tick: Duration,
     /// WebSockets on this node, at most.
     pub sockets_max: usize,
+    /// Whether a new place needs a user token; a place token only finds a place that is still there then.
+    pub user_tokens: bool,
 }
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { tick: Duration::from_secs(1), idle_tick: Duration::from_secs(10), sockets_max: 500_000 }
+        Self {
+            tick: Duration::from_secs(1),
+            idle_tick: Duration::from_secs(10),
+            sockets_max: 500_000,
+            user_tokens: false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     limits::END_BATCH_MAX,
-    line::{Command, Configure, Description, Outcome, Standing},
+    line::{Command, Configure, Description, Outcome, Standing, Was},
     policy::Policy,
     service::{http::ApiError, trace::random_u64},
     wire::{BookingDone, EndReason, QueueState},
@@ -228,11 +228,15 @@ impl Node {
         }
     }
 
-    /// Ends a person's place or session. Who has none is 404.
-    pub async fn revoke(self: &Arc<Self>, event: &EventId, visitor: &VisitorId) -> Result<(), ApiError> {
+    /// Ends a person's place or session, and says which it was. Who has none is 404.
+    pub async fn revoke(self: &Arc<Self>, event: &EventId, visitor: &VisitorId) -> Result<QueueState, ApiError> {
         let line = self.line(event).await?;
         let was = self.end(&line, Command::Revoke(visitor.clone()), EndReason::Revoked).await?;
-        was.map(|_| ()).ok_or_else(|| ApiError::new(Code::VisitorNotFound))
+        match was {
+            Some(Was::Waiting) => Ok(QueueState::Waiting),
+            Some(Was::Active) => Ok(QueueState::Active),
+            None => Err(ApiError::new(Code::VisitorNotFound)),
+        }
     }
 
     /// Somebody has finished with a visitor: the session it names is released, and no other.

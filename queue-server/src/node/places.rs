@@ -6,7 +6,7 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Seq, VisitorId},
     line::{Command, Outcome, Place, Refusal, SessionState, Standing, Was},
-    service::http::ApiError,
+    service::{http::ApiError, users::user_token_required},
     token::place::PlaceClaims,
     wire::{EndReason, QueueStatus},
 };
@@ -25,18 +25,35 @@ pub struct Joining {
     pub status: QueueStatus,
 }
 
+/// Who joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Somebody new.
+    Anonymous,
+    /// Whom a verified user token names.
+    User(VisitorId),
+    /// Whom a verified place token of the event names.
+    Holder(PlaceClaims),
+}
+
 impl Node {
-    /// Joins, or finds the visitor's place again. `place`: verified claims of this event.
-    pub async fn check(self: &Arc<Self>, event: &EventId, place: Option<PlaceClaims>) -> Result<QueueStatus, ApiError> {
-        self.join(event, place).await.map(|joining| joining.status)
+    /// Joins, or finds the visitor's place again.
+    pub async fn check(self: &Arc<Self>, event: &EventId, who: Who) -> Result<QueueStatus, ApiError> {
+        self.join(event, who).await.map(|joining| joining.status)
     }
 
     /// [`Node::check`], with what a socket needs.
-    pub async fn join(self: &Arc<Self>, event: &EventId, place: Option<PlaceClaims>) -> Result<Joining, ApiError> {
+    pub async fn join(self: &Arc<Self>, event: &EventId, who: Who) -> Result<Joining, ApiError> {
         let line = self.line(event).await?;
-        let visitor = match place {
-            Some(claims) => claims.visitor,
-            None => anonymous()?,
+        let visitor = match who {
+            Who::Anonymous => anonymous()?,
+            Who::User(visitor) => visitor,
+            Who::Holder(claims) => {
+                if self.options.user_tokens {
+                    self.require_place(&line, &claims.visitor).await?;
+                }
+                claims.visitor
+            }
         };
         let answer = joins::join(self, &line, visitor.clone()).await?;
         let (now, generation) = (answer.now, answer.generation);
@@ -60,6 +77,16 @@ impl Node {
         };
         let status = answer::with_place(self, &line, status, &visitor, seq, generation);
         Ok(Joining { line, visitor, seq, generation, active, status })
+    }
+
+    /// Who has no place any more would get a new one by joining, and for that a place token is not enough.
+    async fn require_place(&self, line: &LocalLine, visitor: &VisitorId) -> Result<(), ApiError> {
+        let applied = self.apply(line, None, Command::Lookup(visitor.clone())).await.map_err(api_error)?;
+        match applied.outcome {
+            Outcome::Standing(Standing::Waiting { .. } | Standing::Active { .. }) => Ok(()),
+            Outcome::Standing(_) => Err(user_token_required()),
+            _ => Err(api_error(broken("lookup"))),
+        }
     }
 
     /// Where the holder of a place token stands: from what the node knows, if it does. A sign of life.

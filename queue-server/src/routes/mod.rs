@@ -4,6 +4,7 @@
 //! Routes read tokens, identifiers and bodies and hand over to the [`Node`]; nothing in here decides
 //! anything about a line.
 
+mod audit;
 mod gate;
 mod operator;
 mod pages;
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 pub use operator::{OperatorApp, OperatorRoute};
 pub use site::{EVENT_PLACEHOLDER, Site, origin_of};
 
-use crate::{node::Node, sockets};
+use crate::{entrance::Entrance, node::Node, sockets};
 use verified::Verified;
 
 /// Bodies of all routes are at most so large.
@@ -38,6 +39,7 @@ pub struct PublicApp {
     site: Site,
     /// The tasks of open sockets.
     sockets: TaskTracker,
+    entrance: Arc<Entrance>,
     verified: Verified,
     router: Router<PublicRoute>,
 }
@@ -60,8 +62,9 @@ pub enum PublicRoute {
 
 impl PublicApp {
     /// The public routes of a node.
-    pub fn new(node: Arc<Node>, site: Site, sockets: TaskTracker) -> Self {
-        Self { node, site, sockets, verified: Verified::default(), router: Self::routes() }
+    pub fn new(node: Arc<Node>, site: Site, entrance: Entrance, sockets: TaskTracker) -> Self {
+        let (entrance, verified) = (Arc::new(entrance), Verified::default());
+        Self { node, site, sockets, entrance, verified, router: Self::routes() }
     }
 
     /// All public routes.
@@ -102,12 +105,12 @@ impl App for PublicApp {
 
     async fn handle(&self, route: PublicRoute, request: Request) -> Result<Response, ApiError> {
         match route {
-            PublicRoute::Check => visitor::check(&self.node, request).await,
-            PublicRoute::Status => visitor::status(&self.node, &request).await,
-            PublicRoute::Leave => visitor::leave(&self.node, request).await,
+            PublicRoute::Check => visitor::check(&self.node, &self.entrance, request).await,
+            PublicRoute::Status => visitor::status(&self.node, &self.entrance, &request).await,
+            PublicRoute::Leave => visitor::leave(&self.node, &self.entrance, request).await,
             PublicRoute::Release => visitor::release(&self.node, &self.verified, request).await,
             PublicRoute::Verify => gate::verify(&self.node, &self.verified, &self.site, &request).await,
-            PublicRoute::Socket => sockets::upgrade(&self.node, &self.sockets, request),
+            PublicRoute::Socket => sockets::upgrade(&self.node, &self.entrance, &self.sockets, request).await,
             PublicRoute::WaitingPage => self.waiting_page(&request),
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Jwks => Ok(pages::jwks(self.node.keys().jwks_json())),

@@ -16,13 +16,20 @@ use queue_core::{
         http::{ApiError, App, Method, Request, Response, Router, json},
         ops::{Access, GuardedApp},
     },
-    wire::{BookingDone, EndReason, Outcome},
+    wire::{BookingDone, EndReason, Outcome, QueueState},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{BODY_BYTES_MAX, event, expect_nothing, no_content};
-use crate::node::{Node, Overview};
+use super::{
+    BODY_BYTES_MAX,
+    audit::{self, By},
+    event, expect_nothing, no_content,
+};
+use crate::{
+    engine::audit::AuditAction,
+    node::{Node, Overview},
+};
 
 /// A reservation's name is at most this long.
 const RESERVATION_ID_BYTES_MAX: usize = 128;
@@ -127,7 +134,15 @@ impl OperatorApp {
         // A body is required: nothing at all is no JSON.
         let body: Value = request.read_json(BODY_BYTES_MAX).await?;
         let policy = Policy::from_json(&body).map_err(refuse_policy)?;
+        let by = By::of(&request);
+        let before = match self.node.overview(&event).await {
+            Ok(overview) => json!(overview.policy),
+            Err(error) if error.code() == Code::EventNotFound => Value::Null,
+            Err(error) => return Err(error),
+        };
         let (created, overview) = self.node.configure(&event, policy).await?;
+        let action = if created { AuditAction::Created } else { AuditAction::Changed };
+        by.did(&self.node, action, &event, before, json!(overview.policy)).await;
         if !created {
             return Ok(fresh(StatusCode::OK, &overview));
         }
@@ -139,23 +154,33 @@ impl OperatorApp {
     }
 
     async fn delete(&self, request: &Request) -> Result<Response, ApiError> {
-        self.node.remove(&event(request)?).await?;
+        let event = event(request)?;
+        let before = self.node.overview(&event).await?;
+        self.node.remove(&event).await?;
+        By::of(request).did(&self.node, AuditAction::Removed, &event, json!(before.policy), Value::Null).await;
         Ok(no_content())
     }
 
     async fn order(&self, route: OperatorRoute, mut request: Request) -> Result<Response, ApiError> {
         let event = event(&request)?;
-        let overview = if route == OperatorRoute::Clear {
-            let ClearBody { active } = request.read_json_or_default(BODY_BYTES_MAX).await?;
-            self.node.clear(&event, active).await?
+        let mut active = false;
+        if route == OperatorRoute::Clear {
+            ClearBody { active } = request.read_json_or_default(BODY_BYTES_MAX).await?;
         } else {
             expect_nothing(&mut request).await?;
-            match route {
-                OperatorRoute::Pause => self.node.pause(&event).await?,
-                OperatorRoute::Resume => self.node.resume(&event).await?,
-                _ => self.node.drain(&event).await?,
-            }
+        }
+        let before = self.node.overview(&event).await?;
+        let (action, overview) = match route {
+            OperatorRoute::Clear => (AuditAction::Cleared, self.node.clear(&event, active).await?),
+            OperatorRoute::Pause => (AuditAction::Paused, self.node.pause(&event).await?),
+            OperatorRoute::Resume => (AuditAction::Resumed, self.node.resume(&event).await?),
+            _ => (AuditAction::Drained, self.node.drain(&event).await?),
         };
+        let changed = |overview: &Overview| match route {
+            OperatorRoute::Clear => json!({"waiting": overview.waiting, "active": overview.active}),
+            _ => json!({"phase": overview.phase}),
+        };
+        By::of(&request).did(&self.node, action, &event, changed(&before), changed(&overview)).await;
         Ok(fresh(StatusCode::OK, &overview))
     }
 
@@ -167,7 +192,9 @@ impl OperatorApp {
     async fn revoke(&self, mut request: Request) -> Result<Response, ApiError> {
         let (event, visitor) = (event(&request)?, visitor(&request)?);
         expect_nothing(&mut request).await?;
-        self.node.revoke(&event, &visitor).await?;
+        let was = self.node.revoke(&event, &visitor).await?;
+        let (before, after) = (json!({"status": was}), json!({"status": QueueState::Ended}));
+        By::of(&request).did_to(&self.node, AuditAction::Revoked, &event, Some(visitor), before, after).await;
         Ok(no_content())
     }
 
@@ -229,7 +256,7 @@ impl App for OperatorApp {
             }
             OperatorRoute::Visitor => self.look_up(&request).await,
             OperatorRoute::Revoke => self.revoke(request).await,
-            OperatorRoute::Audit => Err(ApiError::not_supported("audit")),
+            OperatorRoute::Audit => Ok(fresh(StatusCode::OK, &audit::page(&self.node, &request).await?)),
             OperatorRoute::Session => self.session(&request).await,
             OperatorRoute::BookingDone => self.booking_done(request).await,
         }

@@ -10,7 +10,10 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Millis},
     service::http::{ApiError, Request, Response},
-    token::place::{PlaceClaims, PlaceKeys},
+    token::{
+        place::{PlaceClaims, PlaceKeys},
+        user::looks_like_jwt,
+    },
     wire::{PLACE_HEADER, QueueState, QueueStatus, active_cookie, place_cookie},
 };
 
@@ -37,8 +40,15 @@ pub struct ShownPlace<'r> {
 
 /// The place token that the request shows for `event`. A bad one in a header is refused; a bad one in
 /// a cookie is as good as none.
-pub fn place<'r>(request: &'r Request, keys: &PlaceKeys, event: &EventId) -> Result<Option<ShownPlace<'r>>, ApiError> {
-    if let Some(token) = explicit_place(request)? {
+///
+/// With `users`, a bearer of the shape of a JWT is a user token: it says who asks, not where they stand.
+pub fn place<'r>(
+    request: &'r Request,
+    keys: &PlaceKeys,
+    event: &EventId,
+    users: bool,
+) -> Result<Option<ShownPlace<'r>>, ApiError> {
+    if let Some(token) = explicit_place(request, users)? {
         return match read_place(token, keys, event) {
             Some(claims) => Ok(Some(ShownPlace { claims, token, shown: Shown::Explicitly })),
             None => Err(Code::PlaceTokenInvalid.into()),
@@ -52,10 +62,10 @@ pub fn place<'r>(request: &'r Request, keys: &PlaceKeys, event: &EventId) -> Res
     Ok(claims.map(|claims| ShownPlace { claims, token, shown: Shown::ByCookie }))
 }
 
-fn explicit_place(request: &Request) -> Result<Option<&str>, ApiError> {
+fn explicit_place(request: &Request, users: bool) -> Result<Option<&str>, ApiError> {
     let mut values = request.headers().get_all(PLACE_HEADER).iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(request.bearer()),
+        (None, _) => Ok(request.bearer().filter(|token| !(users && looks_like_jwt(token)))),
         (Some(value), None) => value.to_str().map(Some).map_err(|_| Code::PlaceTokenInvalid.into()),
         // Two of them cannot both be meant.
         (Some(_), Some(_)) => Err(Code::PlaceTokenInvalid.into()),

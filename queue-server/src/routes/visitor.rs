@@ -17,35 +17,46 @@ use super::{
     tokens::{self, Shown},
     verified::Verified,
 };
-use crate::node::Node;
+use crate::{
+    entrance::{self, Entrance},
+    node::Node,
+};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Joins, or finds the visitor's place again.
-pub async fn check(node: &Arc<Node>, mut request: Request) -> Result<Response, ApiError> {
+pub async fn check(node: &Arc<Node>, entrance: &Entrance, mut request: Request) -> Result<Response, ApiError> {
     let event = event(&request)?;
     expect_nothing(&mut request).await?;
-    let place = tokens::place(&request, &node.keys().place(), &event)?;
-    if place.as_ref().is_some_and(|place| place.shown == Shown::ByCookie) {
+    let user = entrance.user(&request, node.now()).await?;
+    let place = tokens::place(&request, &node.keys().place(), &event, entrance.wants_users())?;
+    if user.is_none() && place.as_ref().is_some_and(|place| place.shown == Shown::ByCookie) {
         request.require_origin()?;
     }
-    let status = node.check(&event, place.map(|place| place.claims)).await?;
+    let shown = place.map(|place| {
+        let explicitly = place.shown == Shown::Explicitly;
+        entrance::Shown { claims: place.claims, explicitly }
+    });
+    let who = entrance.who(user, shown, request.client_ip())?;
+    let status = node.check(&event, who).await?;
     Ok(answer(&request, &status, ""))
 }
 
 /// Where the visitor stands.
-pub async fn status(node: &Arc<Node>, request: &Request) -> Result<Response, ApiError> {
+pub async fn status(node: &Arc<Node>, entrance: &Entrance, request: &Request) -> Result<Response, ApiError> {
     let event = event(request)?;
-    let place = tokens::place(request, &node.keys().place(), &event)?.ok_or(Code::PlaceTokenRequired)?;
+    let place = tokens::place(request, &node.keys().place(), &event, entrance.wants_users())?;
+    let place = place.ok_or(Code::PlaceTokenRequired)?;
     let status = node.status(&event, place.claims).await?;
     Ok(answer(request, &status, place.token))
 }
 
 /// The visitor gives the place or the session up.
-pub async fn leave(node: &Arc<Node>, mut request: Request) -> Result<Response, ApiError> {
+pub async fn leave(node: &Arc<Node>, entrance: &Entrance, mut request: Request) -> Result<Response, ApiError> {
     let event = event(&request)?;
     expect_nothing(&mut request).await?;
-    let place = tokens::place(&request, &node.keys().place(), &event)?.ok_or(Code::PlaceTokenRequired)?;
+    let place = tokens::place(&request, &node.keys().place(), &event, entrance.wants_users())?;
+    let place = place.ok_or(Code::PlaceTokenRequired)?;
     if place.shown == Shown::ByCookie {
         request.require_origin()?;
     }

@@ -12,7 +12,6 @@ use queue_core::{
         http::{ApiError, UpgradedSocket},
         trace::TraceId,
     },
-    token::place::PlaceClaims,
     wire::{ClientMessage, JoinQueue, ServerMessage},
 };
 use tokio::{
@@ -29,7 +28,10 @@ use tokio_tungstenite::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{closing, presented::Presented, window::Window};
-use crate::node::{Following, Node, Push};
+use crate::{
+    entrance::{Entrance, Shown},
+    node::{Following, Node, Push},
+};
 
 /// What is read at once: messages are small, and there are many sockets.
 const READ_BUFFER_BYTES: usize = 512;
@@ -57,6 +59,7 @@ enum Event {
 
 struct Connection {
     node: Arc<Node>,
+    entrance: Arc<Entrance>,
     ws: WebSocketStream<TcpStream>,
     presented: Presented,
     trace: TraceId,
@@ -71,6 +74,7 @@ struct Connection {
 /// Follows a socket to its end. `full`: the node has more than it takes.
 pub async fn serve(
     node: Arc<Node>,
+    entrance: Arc<Entrance>,
     socket: UpgradedSocket,
     presented: Presented,
     trace: TraceId,
@@ -87,6 +91,7 @@ pub async fn serve(
     let ws = WebSocketStream::from_partially_read(tcp, leading.to_vec(), Role::Server, Some(config)).await;
     let mut connection = Connection {
         node,
+        entrance,
         ws,
         presented,
         trace,
@@ -191,14 +196,21 @@ impl Connection {
                 self.error(ApiError::invalid("data.eventId", "one event per socket")).await
             };
         }
-        let (place, resumes) = match self.place(&join) {
-            Ok(place) => (place.clone(), place.is_some()),
+        let who = self.place(&join).and_then(|place| {
+            let resumes = place.is_some();
+            let who = self.entrance.who(self.presented.user.clone(), place, self.presented.from)?;
+            Ok((who, resumes))
+        });
+        let (who, resumes) = match who {
+            Ok(who) => who,
             Err(error) => {
+                // Another token, or a little later: only a bad place token is the end.
+                let bad = error.code() == Code::PlaceTokenInvalid;
                 self.error(error).await?;
-                return Err(End::Close(CloseCode::Policy));
+                return if bad { Err(End::Close(CloseCode::Policy)) } else { Ok(()) };
             }
         };
-        let joining = match self.node.join(&join.event_id, place).await {
+        let joining = match self.node.join(&join.event_id, who).await {
             Ok(joining) => joining,
             Err(error) => {
                 let unknown = error.code() == Code::EventNotFound;
@@ -210,18 +222,21 @@ impl Connection {
         // Followed before it is answered, so that nothing that happens meanwhile is missed.
         self.following = Some(self.node.follow(joining, resumes));
         self.deadline = None;
-        self.presented = Presented::default();
+        self.presented = Presented::used();
         self.send(Message::Text(message)).await
     }
 
     /// The place token of a join: in the message, else as the handshake presented it.
-    fn place(&self, join: &JoinQueue) -> Result<Option<PlaceClaims>, ApiError> {
+    fn place(&self, join: &JoinQueue) -> Result<Option<Shown>, ApiError> {
         let keys = self.node.keys();
         if let Some(token) = join.place_token.as_deref().or(self.presented.explicit()) {
-            return keys.open_place(&join.event_id, token).map(Some);
+            let claims = keys.open_place(&join.event_id, token)?;
+            return Ok(Some(Shown { claims, explicitly: true }));
         }
         // A stale or foreign cookie is none.
-        Ok(self.presented.cookie(&join.event_id).and_then(|token| keys.open_place(&join.event_id, token).ok()))
+        let cookie = self.presented.cookie(&join.event_id);
+        let claims = cookie.and_then(|token| keys.open_place(&join.event_id, token).ok());
+        Ok(claims.map(|claims| Shown { claims, explicitly: false }))
     }
 
     /// A join of what is followed already: where the visitor stands.

@@ -22,23 +22,32 @@ use queue_core::{
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
-use crate::node::Node;
+use self::presented::Presented;
+use crate::{entrance::Entrance, node::Node};
 
 /// Answers `GET /ws` with 101 and follows the socket in a task of `sockets`.
-pub fn upgrade(node: &Arc<Node>, sockets: &TaskTracker, mut request: Request) -> Result<Response, ApiError> {
+pub async fn upgrade(
+    node: &Arc<Node>,
+    entrance: &Arc<Entrance>,
+    sockets: &TaskTracker,
+    mut request: Request,
+) -> Result<Response, ApiError> {
     request.require_origin_if_browser()?;
     let accept = accept_key(&request)?;
-    let presented = presented::Presented::of(&request);
+    let user = entrance.user(&request, node.now()).await?;
+    let presented = Presented::of(&request, user, entrance.wants_users());
+    let counted = entrance.socket(request.client_ip())?;
     let (trace, draining) = (request.trace_id(), request.draining().clone());
     let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);
     let upgrade = request.upgrade();
-    let node = node.clone();
+    let (node, entrance) = (node.clone(), entrance.clone());
     sockets.spawn(async move {
         // A peer that went away during the handshake is no error.
         let Ok(socket) = upgrade.complete().await else { return };
         let guard = Counted::new(node.clone());
         let full = guard.number > node.options().sockets_max;
-        connection::serve(node, socket, presented, trace, draining, full).await;
+        connection::serve(node, entrance, socket, presented, trace, draining, full).await;
+        drop(counted);
     });
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();

@@ -1,10 +1,13 @@
 //! The place token that came with the handshake, for a join that names none.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::COOKIE;
 use queue_core::{
-    ids::EventId,
+    ids::{EventId, VisitorId},
     limits::PLACE_TOKEN_BYTES_MAX,
     service::http::Request,
+    token::user::looks_like_jwt,
     wire::{PLACE_HEADER, place_cookie},
 };
 
@@ -12,8 +15,12 @@ use queue_core::{
 const COOKIES_MAX: usize = 8;
 
 /// What a handshake presented.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Presented {
+    /// Whom its user token names.
+    pub user: Option<VisitorId>,
+    /// The client's address.
+    pub from: IpAddr,
     explicit: Option<String>,
     /// Cookie pairs as sent; only from an allowed origin.
     cookies: Vec<String>,
@@ -21,8 +28,10 @@ pub struct Presented {
 
 impl Presented {
     /// Takes tokens out of a handshake. Cookies count only beside an allowed `Origin`.
-    pub fn of(request: &Request) -> Self {
-        let explicit = request.header(PLACE_HEADER).or_else(|| request.bearer());
+    /// With `users`, a bearer of the shape of a JWT is a user token: `user` is whom it names.
+    pub fn of(request: &Request, user: Option<VisitorId>, users: bool) -> Self {
+        let bearer = request.bearer().filter(|token| !(users && looks_like_jwt(token)));
+        let explicit = request.header(PLACE_HEADER).or(bearer);
         let mut cookies = Vec::new();
         if request.origin_allowed() {
             let values = request.headers().get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -30,7 +39,13 @@ impl Presented {
             let ours = pairs.filter(|pair| pair.starts_with("usher_place.") && pair.len() <= 2 * PLACE_TOKEN_BYTES_MAX);
             cookies = ours.take(COOKIES_MAX).map(str::to_owned).collect();
         }
-        Self { explicit: explicit.filter(|token| token.len() <= PLACE_TOKEN_BYTES_MAX).map(str::to_owned), cookies }
+        let explicit = explicit.filter(|token| token.len() <= PLACE_TOKEN_BYTES_MAX).map(str::to_owned);
+        Self { user, from: request.client_ip(), explicit, cookies }
+    }
+
+    /// Nothing any more: what was presented was used.
+    pub const fn used() -> Self {
+        Self { user: None, from: IpAddr::V4(Ipv4Addr::UNSPECIFIED), explicit: None, cookies: Vec::new() }
     }
 
     /// The token that was given explicitly.

@@ -253,7 +253,7 @@ async fn events_that_are_not_there_are_not_found() {
         }
     }
     let answer = server.operate(Method::GET, "admin/audit", None).await;
-    assert_eq!(answer.refusal(), (422, "NOT_SUPPORTED"));
+    assert_eq!(answer.json["items"], json!([]), "what failed changed nothing");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use bytes::Bytes;
 
-use super::{Arg, Script, Store, StoreError};
+use super::{Arg, Reply, Script, Store, StoreError};
 
 /// Entries read from a stream in one call, at most.
 pub const STREAM_READ_MAX: usize = 1_000;
@@ -47,19 +47,21 @@ impl Store {
     ) -> Result<Vec<StreamEntry>, StoreError> {
         let count = count.clamp(1, STREAM_READ_MAX);
         let args = [key.into(), format!("({after}").into(), "+".into(), "COUNT".into(), count.into()];
-        let mut reply = self.command("XRANGE", args).await?.into_reply("XRANGE")?;
-        let mut entries = Vec::with_capacity(reply.remaining());
-        while !reply.is_empty() {
-            let mut entry = reply.list()?;
-            let id = entry.text()?;
-            let mut pairs = entry.list()?;
-            let mut fields = Vec::with_capacity(pairs.remaining() / 2);
-            while !pairs.is_empty() {
-                fields.push((pairs.bytes()?, pairs.bytes()?));
-            }
-            entries.push(StreamEntry { id, fields });
-        }
-        Ok(entries)
+        entries(self.command("XRANGE", args).await?.into_reply("XRANGE")?)
+    }
+
+    /// Up to `count` entries (at most [`STREAM_READ_MAX`]) of a stream, newest first: those that come before the
+    /// one named `before`, or the last ones.
+    pub async fn read_stream_back(
+        &self,
+        key: impl Into<Arg>,
+        before: Option<&str>,
+        count: usize,
+    ) -> Result<Vec<StreamEntry>, StoreError> {
+        let count = count.clamp(1, STREAM_READ_MAX);
+        let end = before.map_or_else(|| "+".to_owned(), |before| format!("({before}"));
+        let args = [key.into(), end.into(), "-".into(), "COUNT".into(), count.into()];
+        entries(self.command("XREVRANGE", args).await?.into_reply("XREVRANGE")?)
     }
 
     /// The id of a stream's newest entry, `"0"` if it has none.
@@ -117,4 +119,20 @@ impl Store {
         };
         Ok(text.lines().filter_map(count).collect())
     }
+}
+
+/// The entries of a stream, as the server lists them.
+fn entries(mut reply: Reply) -> Result<Vec<StreamEntry>, StoreError> {
+    let mut entries = Vec::with_capacity(reply.remaining());
+    while !reply.is_empty() {
+        let mut entry = reply.list()?;
+        let id = entry.text()?;
+        let mut pairs = entry.list()?;
+        let mut fields = Vec::with_capacity(pairs.remaining() / 2);
+        while !pairs.is_empty() {
+            fields.push((pairs.bytes()?, pairs.bytes()?));
+        }
+        entries.push(StreamEntry { id, fields });
+    }
+    Ok(entries)
 }

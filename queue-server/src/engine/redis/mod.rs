@@ -19,9 +19,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use queue_core::{
     ids::{EventId, Generation, Millis},
-    keys::{EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
+    keys::{AUDIT, EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
     line::{Applied, Command, Outcome, Refusal},
-    service::redis::{Options as StoreOptions, Store, StoreError, StoreUrl},
+    service::redis::{Options as StoreOptions, Store, StoreError, StoreUrl, StreamEntry},
 };
 use tokio::sync::{broadcast, watch};
 
@@ -33,8 +33,14 @@ use self::{
     scripts::{Scripts, TimeSource},
     tasks::Tasks,
 };
-use super::{Engine, EngineError, Health, SIGNALS_MAX, Signal, TakenOver, memory::Clock};
+use super::{
+    Engine, EngineError, Health, SIGNALS_MAX, Signal, TakenOver,
+    audit::{AUDIT_MAX, AUDIT_PAGE_MAX, AuditEntry, AuditId, AuditRecord},
+    memory::Clock,
+};
 
+/// The field of an entry of the audit log.
+const AUDIT_FIELD: &str = "body";
 /// A call is made again so often because period or grace were not what this node thought.
 const TRIES_MAX: usize = 4;
 /// Events whose keys are kept at hand. Beyond that all are forgotten and made again.
@@ -263,6 +269,23 @@ impl Engine for RedisEngine {
             Some(known) => known.into_text("SET").map_err(failed),
             None => Ok(name),
         }
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
+        // Plain data: turning it into JSON cannot fail.
+        let body = serde_json::to_string(entry).unwrap_or_default();
+        self.store.append_stream(AUDIT, AUDIT_MAX, AUDIT_FIELD, body).await.map(drop).map_err(failed)
+    }
+
+    async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError> {
+        let before = before.map(|id| id.to_string());
+        let entries = self.store.read_stream_back(AUDIT, before.as_deref(), count.min(AUDIT_PAGE_MAX)).await;
+        // An entry that makes no sense, of another version perhaps, is passed over.
+        let read = |entry: StreamEntry| {
+            let body = serde_json::from_slice(entry.field(AUDIT_FIELD)?).ok()?;
+            Some(AuditRecord { id: entry.id.parse().ok()?, entry: body })
+        };
+        Ok(entries.map_err(failed)?.into_iter().filter_map(read).collect())
     }
 
     fn gathers(&self) -> bool {

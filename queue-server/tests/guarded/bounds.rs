@@ -1,0 +1,136 @@
+//! What waits for a store that does not answer is bounded, and whoever comes then is told so at once.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use queue_core::{
+    codes::Code,
+    ids::{EventId, Generation, Millis, Seq},
+    limits::JOIN_BATCH_MAX,
+    line::{Applied, Command, Configure},
+    policy::Policy,
+    service::secret::Secret,
+    token::keys::SigningKey,
+};
+use queue_server::{
+    clock,
+    engine::{
+        Engine, EngineError, Health, Signal, TakenOver,
+        audit::{AuditEntry, AuditId, AuditRecord},
+        memory::MemoryEngine,
+    },
+    node::{Found, KeyParts, Keys, Node, NodeOptions, Who},
+};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Joins that wait on a node, at most: those in line and those of the batch under way.
+const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
+
+/// The memory engine, whose joins stand still until they are let go.
+struct Slow {
+    engine: MemoryEngine,
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl Engine for Slow {
+    async fn apply(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Result<Applied, EngineError> {
+        if matches!(command, Command::Join { .. }) {
+            self.gate.acquire().await.expect("it is never closed").forget();
+        }
+        self.engine.apply(event, expected, command).await
+    }
+
+    async fn events(&self) -> Result<Vec<EventId>, EngineError> {
+        self.engine.events().await
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.engine.signals()
+    }
+
+    async fn announce(&self, taken: TakenOver) -> Result<(), EngineError> {
+        self.engine.announce(taken).await
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.engine.health()
+    }
+
+    fn now(&self) -> Millis {
+        self.engine.now()
+    }
+
+    fn commands_total(&self) -> u64 {
+        self.engine.commands_total()
+    }
+
+    async fn incarnation(&self) -> Result<String, EngineError> {
+        self.engine.incarnation().await
+    }
+
+    async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
+        self.engine.record(entry).await
+    }
+
+    async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError> {
+        self.engine.audit(before, count).await
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+}
+
+fn keys() -> Keys {
+    let parts = KeyParts {
+        signing: vec![Found { key: SigningKey::from_seed(&[1; 32]).unwrap(), since: Millis(0) }],
+        place: vec![Found { key: Secret::new("s".repeat(32)), since: Millis(0) }],
+        issuer: "usher",
+        audience: "tickets",
+        lead: Duration::ZERO,
+    };
+    Keys::new(parts, clock::now()).unwrap()
+}
+
+#[tokio::test]
+async fn waiting_joins_are_bounded() {
+    let engine = Arc::new(Slow { engine: MemoryEngine::new(clock::system()), gate: Semaphore::new(0) });
+    let event = EventId::new("e").unwrap();
+    let configure =
+        Configure { policy: Policy::with_capacity(1), generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
+    node.overview(&event).await.unwrap();
+    let crowd: Vec<_> = (0..WAITING_MAX + 1_000)
+        .map(|_| {
+            let (node, event) = (node.clone(), event.clone());
+            tokio::spawn(async move { node.check(&event, Who::Anonymous).await.map_err(|error| error.code()) })
+        })
+        .collect();
+    let full = super::support::eventually("an answer for whoever comes too late", async || {
+        let done = crowd.iter().filter(|join| join.is_finished()).count();
+        (done >= 1_000).then_some(done)
+    })
+    .await;
+    assert!((1_000..=1_000 + JOIN_BATCH_MAX).contains(&full), "{full} were told at once");
+    engine.gate.add_permits(1_000_000);
+    let (mut joined, mut refused) = (0, 0);
+    for join in crowd {
+        match join.await.unwrap() {
+            Ok(_) => joined += 1,
+            Err(Code::Overloaded) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, full);
+    assert_eq!(joined, WAITING_MAX + 1_000 - full);
+    stop.cancel();
+}
