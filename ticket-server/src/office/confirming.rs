@@ -50,10 +50,7 @@ impl Office {
         reservation: &ReservationId,
     ) -> Result<Reservation, ApiError> {
         match self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await? {
-            Outcome::Hold(hold) if hold.visitor == caller.visitor => {
-                let expired = hold.pinned.is_none() && hold.end <= self.now();
-                Err(if expired { Code::HoldExpired } else { Code::PaymentRequired }.into())
-            }
+            Outcome::Hold(hold) if hold.visitor == caller.visitor => Err(Code::PaymentRequired.into()),
             Outcome::Past(_, hold) if hold.visitor == caller.visitor => {
                 self.booked_before(caller, reservation, &Refusal::Expired).await
             }

@@ -51,17 +51,35 @@ impl Office {
         }
     }
 
-    /// Loads all events, again and again until it worked or it is told to stop.
+    /// Loads all events, again and again until it worked for each or it is told to stop. One that
+    /// cannot be loaded does not keep the others waiting.
     pub async fn load_all(&self, stop: &CancellationToken) {
-        for event in self.catalog.ids() {
-            while let Err(error) = self.load(&event).await {
-                tracing::warn!(%event, %error, "an event could not be loaded yet");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RETRY_PAUSE) => {}
+        let mut left = self.catalog.ids();
+        loop {
+            let mut failed = Vec::new();
+            for event in left {
+                if let Err(error) = self.load(&event).await {
+                    tracing::warn!(%event, %error, "an event could not be loaded yet");
+                    failed.push(event);
                 }
             }
+            if failed.is_empty() {
+                return;
+            }
+            left = failed;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+            }
         }
+    }
+
+    /// Marks again what has ended, for a store that was away when it was told.
+    pub async fn replay_sessions(&self) {
+        for event in self.catalog.ids() {
+            self.sessions.replay(&event, self.engine.as_ref()).await;
+        }
+        self.outbox.notify_one();
     }
 
     async fn is_open(&self, event: &EventId) -> bool {

@@ -14,7 +14,7 @@ impl Office {
         let hall = self.hall_of(caller)?;
         let found = self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await;
         match found {
-            Ok(Outcome::Hold(hold)) if hold.visitor == caller.visitor => Ok(self.show(&hall, hold)),
+            Ok(Outcome::Hold(hold)) if hold.visitor == caller.visitor => Ok(held(&hall, hold)),
             Ok(Outcome::Past(state, hold)) if hold.visitor == caller.visitor => {
                 // The ledger is right where the two differ.
                 Ok(match self.own_booking(caller, reservation).await? {
@@ -46,20 +46,13 @@ impl Office {
         let bookings = self.ledger.bookings_of(&caller.event, &caller.visitor).await.map_err(ledger_error)?;
         // A hold that was booked a moment ago is shown once, as what it became.
         let booked = |hold: &Hold| bookings.iter().any(|booking| booking.reservation == hold.reservation);
-        let mut items: Vec<_> = holds
-            .into_iter()
-            .filter(|hold| !booked(hold))
-            .map(|hold| self.show(&hall, hold))
-            .filter(|shown| shown.state == ReservationState::Held)
-            .collect();
+        let mut items: Vec<_> = holds.into_iter().filter(|hold| !booked(hold)).map(|hold| held(&hall, hold)).collect();
         items.extend(bookings.into_iter().map(Reservation::of_booking));
         Ok(items)
     }
+}
 
-    /// A hold whose time is up and that nobody has freed yet is shown as what it is about to be.
-    fn show(&self, hall: &Hall, hold: Hold) -> Reservation {
-        let over = hold.pinned.is_none() && hold.end <= self.now();
-        let state = if over { ReservationState::Expired } else { ReservationState::Held };
-        Reservation::of_hold(hall, hold, state)
-    }
+/// Whether a hold's time is up is for the store's clock to say, not for ours.
+fn held(hall: &Hall, hold: Hold) -> Reservation {
+    Reservation::of_hold(hall, hold, ReservationState::Held)
 }

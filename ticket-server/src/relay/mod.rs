@@ -30,7 +30,7 @@ use queue_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::target::Target;
+pub use self::target::{SendError, Target};
 use crate::{
     ledger::OutboxRow,
     model::{Command, Outcome},
@@ -98,7 +98,8 @@ impl Relay {
                 visitors.entry((row.event.clone(), row.visitor.clone())).or_default().push(row);
             }
             let tell = |rows: Vec<OutboxRow>| async {
-                if !self.tell_all(rows).await {
+                // When the queue is away, the rest of the pass would only say so again.
+                if well.load(Ordering::Relaxed) && !self.tell_all(rows).await {
                     well.store(false, Ordering::Relaxed);
                 }
             };
@@ -110,7 +111,7 @@ impl Relay {
         well.into_inner()
     }
 
-    /// What is to be told of one visitor, in order. Whether the queue took what could go.
+    /// What is to be told of one visitor, in order. Whether the ledger and the queue were there.
     async fn tell_all(&self, rows: Vec<OutboxRow>) -> bool {
         for row in rows {
             match self.may_go(&row).await {
@@ -121,7 +122,8 @@ impl Relay {
             if let Err(error) = self.target.send(&message(&row)).await {
                 tracing::warn!(event = %row.event, reservation = %row.reservation, %error, "the queue was not told of a booking");
                 metrics::counter!("usher_ticket_outbox_failures_total").increment(1);
-                return false;
+                // Order is kept for each visitor: whoever has a refused message waits, the others do not.
+                return matches!(error, SendError::Refused(_));
             }
             let lag_ms = self.office.now().since(row.at);
             metrics::histogram!("usher_ticket_outbox_lag_seconds").record(lag_ms as f64 / 1000.0);

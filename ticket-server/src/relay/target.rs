@@ -10,6 +10,17 @@ use crate::peer::Peer;
 /// Messages that the queue's log keeps, about.
 const LOG_LENGTH: usize = 10_000;
 
+/// Why a message did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The queue cannot be told anything now.
+    #[error("{0}")]
+    Away(String),
+    /// It does not want this message.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// The queue.
 pub enum Target {
     /// Its operations listener.
@@ -20,20 +31,25 @@ pub enum Target {
 
 impl Target {
     /// Sends a message; it has arrived when this returns.
-    pub async fn send(&self, message: &Message) -> Result<(), String> {
-        let body = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+    pub async fn send(&self, message: &Message) -> Result<(), SendError> {
+        let body = serde_json::to_vec(message).map_err(|error| SendError::Refused(error.to_string()))?;
         match self {
-            Self::Http(peer) => match peer.post("/api/v1/queue/booking-done", body).await? {
-                (200..=299, _) => Ok(()),
-                (status, answer) => {
-                    Err(format!("{status} {}", String::from_utf8_lossy(&answer[..answer.len().min(200)])))
+            Self::Http(peer) => {
+                let answer = peer.post("/api/v1/queue/booking-done", body).await;
+                let (status, answer) = answer.map_err(SendError::Away)?;
+                let said = || format!("{status} {}", String::from_utf8_lossy(&answer[..answer.len().min(200)]));
+                match status {
+                    200..=299 => Ok(()),
+                    400 | 404 | 409..=422 => Err(SendError::Refused(said())),
+                    // A wrong token or a server in trouble: the next message would fare no better.
+                    _ => Err(SendError::Away(said())),
                 }
-            },
+            }
             Self::Redis(store) => store
                 .append_and_publish(BOOKING_DONE_LOG, LOG_LENGTH, MESSAGE_FIELD, BOOKING_DONE_CHANNEL, body)
                 .await
                 .map(drop)
-                .map_err(|error| error.to_string()),
+                .map_err(|error| SendError::Away(error.to_string())),
         }
     }
 }

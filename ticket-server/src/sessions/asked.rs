@@ -113,13 +113,17 @@ impl Asked {
 
     /// Asks about sessions that hold something, until told to stop.
     pub async fn run(&self, office: Arc<Office>, stop: CancellationToken) {
-        self.watch_all(&office.catalog.ids(), office.engine.as_ref()).await;
+        let mut all_watched = false;
         let mut ticks = tokio::time::interval(KEPT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
+            }
+            if !all_watched && office.engine.is_up() {
+                self.watch_all(&office.catalog.ids(), office.engine.as_ref()).await;
+                all_watched = true;
             }
             let now = office.now();
             self.watched.retain(|_, watched| watched.until > now);
@@ -128,8 +132,9 @@ impl Asked {
             let look = |((event, jti), watched): ((EventId, Jti), Watched)| {
                 let office = Arc::clone(&office);
                 async move {
-                    if let Standing::Ended(reason) = self.standing(&event, jti).await {
-                        office.session_ended(&event, &watched.visitor, jti, reason).await;
+                    if let Standing::Ended(reason) = self.standing(&event, jti).await
+                        && office.session_ended(&event, &watched.visitor, jti, reason).await
+                    {
                         self.watched.remove(&(event, jti));
                     }
                 }

@@ -78,12 +78,12 @@ pub const fn lets_go(reason: EndReason) -> bool {
 }
 
 impl Office {
-    /// Marks in the store that the queue ended a session.
-    pub async fn session_ended(&self, event: &EventId, visitor: &VisitorId, jti: Jti, reason: EndReason) {
-        if end_session(self.engine.as_ref(), event, visitor, jti, reason).await {
-            // What was let go may have been the last that was open.
-            self.outbox.notify_one();
-        }
+    /// Marks in the store that the queue ended a session. Whether the store took it.
+    pub async fn session_ended(&self, event: &EventId, visitor: &VisitorId, jti: Jti, reason: EndReason) -> bool {
+        let taken = end_session(self.engine.as_ref(), event, visitor, jti, reason).await;
+        // What was let go may have been the last that was open.
+        self.outbox.notify_one();
+        taken
     }
 }
 
