@@ -19,6 +19,7 @@ let saidAt = -SAY_EVERY_MS;
 let attempts = 0;
 let timer = 0;                  // Of whatever the current view counts down.
 let destination = ticketsUrl;
+let leaving = location.hash === '#leave'; // The seat page sends people here to give their turn up.
 const turn = { at: 0, claimed: false, eager: false };
 
 const line = new Line(eventId, {
@@ -40,6 +41,7 @@ const now = () => Date.now() + clockOffsetMs;
 // ---- Joining ----
 
 async function join() {
+  leaving = false;
   clearTimeout(timer);
   if (view.name !== 'joining') show('joining');
   try {
@@ -166,7 +168,8 @@ async function admitted(status) {
   document.title = t('titleTurn', { event: eventId });
   Object.assign(turn, { at: Date.parse(status.asOf), claimed: false, eager: false });
   aim(status);
-  if (await claim()) count(GO_ON_AFTER_S);
+  $('going').textContent = '';
+  if (await claim() && !leaving) count(GO_ON_AFTER_S);
 }
 
 /** `status` sets the cookie that the seat page needs, and tells the queue that we are here. True when we may go on. */
@@ -209,6 +212,7 @@ function count(left) {
 function goEagerly() {
   if (turn.claimed) return goOn();
   turn.eager = true;
+  if (leaving) return goOn();
   $('going').textContent = t('goingNow');
   return undefined;
 }
@@ -329,12 +333,14 @@ function wire() {
   addEventListener('online', () => view.name === 'joining' && join());
 }
 
-/** Back from the seat page by the back button: look first, so that nobody joins again by going back. */
+/** Back from the seat page: look first, so that nobody joins again by going back. */
 async function returned() {
+  history.replaceState(history.state, '', location.pathname + location.search);
   try {
     received(await line.status());
-  } catch {
-    received({ status: 'ENDED', reason: 'GONE' });
+  } catch (failure) {
+    if (failure.status === 401 || failure.status === 403) received({ status: 'ENDED', reason: 'GONE' });
+    else problem(failure);
   }
 }
 
@@ -349,4 +355,5 @@ function languageChanged() {
 startLanguages(languageChanged);
 showLink('connecting');
 wire();
-join();
+if (leaving) returned();
+else join();

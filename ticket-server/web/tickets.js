@@ -102,19 +102,23 @@ function backToChoice() {
 
 async function giveUp() {
   if (!confirm(t('giveUpSure'))) return;
+  if (!(await release())) return location.assign(`${waitingRoom().href}#leave`);
+  api.until = 0;
+  turn(false);
+  clearChoice();
+  showTypes();
+  showChoice();
+  header();
+  return notify(t('gaveUp'), waitingRoom());
+}
+
+/** Tells the queue. It may not take that from another origin; then its own page does, with a button of its own. */
+async function release() {
   try {
     const headers = api.token ? { authorization: `Bearer ${api.token}` } : {};
-    const response = await fetch(`${queueUrl}/api/v1/queue/release/${at}`, { method: 'POST', credentials: 'include', headers });
-    if (!response.ok) throw new Failure('OTHER');
-    api.until = 0;
-    turn(false);
-    clearChoice();
-    showTypes();
-    showChoice();
-    header();
-    notify(t('gaveUp'), waitingRoom());
+    return (await fetch(`${queueUrl}/api/v1/queue/release/${at}`, { method: 'POST', credentials: 'include', headers })).ok;
   } catch {
-    notify(t('giveUpFailed'));
+    return false;
   }
 }
 
