@@ -41,6 +41,7 @@ codes! {
     NotSupported = "NOT_SUPPORTED", 422, false, "This field or value is not supported yet.";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, false, "The body must be application/json.";
     BodyTooLarge = "BODY_TOO_LARGE", 413, false, "The body is larger than this route takes.";
+    MalformedRequest = "MALFORMED_REQUEST", 400, false, "The request must have exactly one Host header.";
     HeadTooLarge = "HEAD_TOO_LARGE", 431, false, "The request's head has too many fields.";
     RequestTimeout = "REQUEST_TIMEOUT", 408, true, "The body did not arrive in time.";
     NotFound = "NOT_FOUND", 404, false, "There is nothing at this address.";

@@ -311,6 +311,22 @@ async fn heads_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_request_names_one_host() {
+    let server = server().await;
+    for (head, status) in [
+        ("HTTP/1.1\r\nhost: x\r\n\r\n", 200),
+        ("HTTP/1.0\r\n\r\n", 200),
+        ("HTTP/1.1\r\n\r\n", 400),
+        ("HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", 400),
+        ("HTTP/1.0\r\nhost: x\r\nhost: y\r\n\r\n", 400),
+    ] {
+        let answer = server.ask(&format!("GET /items/1 {head}")).await;
+        assert_eq!(answer.status, status, "{head}: {answer:?}");
+        assert!(status == 200 || answer.code() == "MALFORMED_REQUEST");
+    }
+}
+
+#[tokio::test]
 async fn requests_are_counted_by_route() {
     let metrics = queue_core::service::metrics::install();
     let server = serve(queue_core::service::http::HttpOptions { metrics_prefix: "usher_counted_", ..options() }).await;

@@ -1,6 +1,6 @@
 //! One socket from its first message to its end.
 
-use std::{pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use queue_core::{
@@ -276,8 +276,12 @@ impl Connection {
     }
 
     async fn error(&mut self, error: ApiError) -> Flow {
-        if let Some(internal) = error.internal_message() {
-            tracing::warn!(trace_id = %self.trace, code = error.info().name, internal, "a message could not be served");
+        let (code, internal) = (error.info().name, error.internal_message().unwrap_or_default());
+        // Whatever clients do wrong must not fill the log; overload and an absent store are told by metrics.
+        if error.code() == Code::Internal {
+            tracing::error!(code, internal, "a message failed");
+        } else {
+            tracing::debug!(code, internal, "a message refused");
         }
         let text = crate::node::text(&ServerMessage::Error(error.body(self.trace)));
         self.send(Message::Text(text)).await
@@ -292,14 +296,23 @@ impl Connection {
     }
 }
 
+/// Where a message is wrong. What is wrong there may be a token in the wrong place, so it is not repeated.
+struct Place<'e>(&'e serde_json::Error);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at line {} column {}", self.0.line(), self.0.column())
+    }
+}
+
 fn parse(text: &str) -> Result<ClientMessage, ApiError> {
-    serde_json::from_str(text).map_err(|error| {
-        if error.is_data() {
-            ApiError::invalid("event", "must be join-queue or leave-queue with its data, and nothing else").log(error)
-        } else {
-            ApiError::new(Code::MalformedBody)
-        }
-    })
+    let invalid = || ApiError::invalid("event", "must be join-queue or leave-queue with its data, and nothing else");
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| ApiError::new(Code::MalformedBody))?;
+    // A list would be taken for an object with its fields in order.
+    if !value.is_object() || !value["data"].is_object() {
+        return Err(invalid());
+    }
+    serde_json::from_str(text).map_err(|error| invalid().log(Place(&error)))
 }
 
 /// What a frame that cannot be read is answered with.

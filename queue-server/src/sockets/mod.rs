@@ -9,14 +9,17 @@ mod window;
 use std::sync::{Arc, atomic::Ordering};
 
 use http::{
-    HeaderValue, StatusCode,
+    HeaderValue, StatusCode, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use queue_core::{
     codes::Code,
-    service::http::{ApiError, Request, Response, empty},
+    service::{
+        context,
+        http::{ApiError, Request, Response, empty},
+    },
     wire::WS_SUBPROTOCOL,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -41,14 +44,15 @@ pub async fn upgrade(
     let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);
     let upgrade = request.upgrade();
     let (node, entrance) = (node.clone(), entrance.clone());
-    sockets.spawn(async move {
+    let serve = async move {
         // A peer that went away during the handshake is no error.
         let Ok(socket) = upgrade.complete().await else { return };
         let guard = Counted::new(node.clone());
         let full = guard.number > node.options().sockets_max;
         connection::serve(node, entrance, socket, presented, trace, draining, full).await;
         drop(counted);
-    });
+    };
+    sockets.spawn(context::scope(trace, serve));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -67,7 +71,10 @@ fn accept_key(request: &Request) -> Result<HeaderValue, ApiError> {
             .header(UPGRADE, HeaderValue::from_static("websocket"))
             .header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
     };
-    let upgrades = has_token(request, CONNECTION.as_str(), "upgrade") && has_token(request, "upgrade", "websocket");
+    // HTTP/1.0 knows no upgrades: the connection would end instead.
+    let upgrades = request.version() >= Version::HTTP_11
+        && has_token(request, CONNECTION.as_str(), "upgrade")
+        && has_token(request, "upgrade", "websocket");
     if !upgrades || request.header(SEC_WEBSOCKET_VERSION.as_str()) != Some("13") {
         return Err(not_a_handshake());
     }

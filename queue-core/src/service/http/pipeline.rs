@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use http::{Method, StatusCode};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderName, HeaderValue, HOST, ORIGIN};
+use http::{Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use tokio::time::Instant;
@@ -124,6 +124,9 @@ async fn dispatch<A: App>(
     if request.headers().len() > HEADERS_MAX {
         return Err(Code::HeadTooLarge.into());
     }
+    if !names_one_host(&request) {
+        return Err(Code::MalformedRequest.into());
+    }
     if let Some(limit) = &service.options.address_requests {
         limit.admit(request.client_ip().into())?;
     }
@@ -149,6 +152,13 @@ async fn dispatch<A: App>(
         return Ok(response);
     }
     Err(ApiError::new(Code::MethodNotAllowed).header(ALLOW, allow))
+}
+
+/// RFC 9112, section 3.2: with none, or with several, a proxy in front may mean another host than we do.
+fn names_one_host(request: &Request) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let named = hosts.next().is_some() || request.version() < Version::HTTP_11;
+    named && hosts.next().is_none()
 }
 
 fn allow_of<A: App>(service: &Service<A>, found: Option<&Matched<A::Route>>) -> Option<HeaderValue> {

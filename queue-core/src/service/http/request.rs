@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Uri, Version};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,11 @@ impl Request {
     /// The method.
     pub fn method(&self) -> &Method {
         self.inner.method()
+    }
+
+    /// The version of HTTP.
+    pub fn version(&self) -> Version {
+        self.inner.version()
     }
 
     /// The address.
