@@ -38,7 +38,7 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Millis},
     line::{Applied, Command, Refusal},
-    service::{http::ApiError, metrics::EventLabels, trace::random_u64},
+    service::{context, http::ApiError, metrics::EventLabels, trace::random_u64},
 };
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -191,13 +191,18 @@ impl Node {
     /// The line of `event`; one look at the store if this node does not know it.
     pub(crate) async fn line(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, ApiError> {
         if let Some(line) = self.lines.get(event) {
+            // Noted only now: before, it is whatever somebody wrote into an address.
+            context::note_event(event);
             return Ok(line.clone());
         }
         if self.unknown.lock().get(event).is_some_and(|at| at.elapsed() < UNKNOWN_EVENT_FOR) {
             return Err(ApiError::new(Code::EventNotFound));
         }
         match self.learn(event).await {
-            Ok(line) => Ok(line),
+            Ok(line) => {
+                context::note_event(event);
+                Ok(line)
+            }
             Err(EngineError::Refused(Refusal::NoSuchEvent)) => {
                 let mut unknown = self.unknown.lock();
                 if unknown.len() >= UNKNOWN_EVENTS_MAX {

@@ -6,7 +6,7 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Seq, VisitorId},
     line::{Command, Outcome, Place, Refusal, SessionState, Standing, Was},
-    service::{http::ApiError, users::user_token_required},
+    service::{context, http::ApiError, users::user_token_required},
     token::place::PlaceClaims,
     wire::{EndReason, QueueStatus},
 };
@@ -55,6 +55,7 @@ impl Node {
                 claims.visitor
             }
         };
+        context::note_visitor(&visitor);
         let answer = joins::join(self, &line, visitor.clone()).await?;
         let (now, generation) = (answer.now, answer.generation);
         let (seq, active, status) = match answer.place {

@@ -12,7 +12,10 @@ use queue_core::{
     codes::Code,
     ids::{EventId, VisitorId},
     line::SessionState,
-    service::http::{ApiError, Request, Response, empty, redirect},
+    service::{
+        context,
+        http::{ApiError, Request, Response, empty, redirect},
+    },
 };
 
 use super::{site::Site, tokens, verified::Verified, visitor::unauthorized};
@@ -56,6 +59,8 @@ async fn live(
         let Some(session) = verified.check(token, &verifier, node.now()).filter(|s| s.event == *event) else {
             continue;
         };
+        context::note_event(event);
+        context::note_visitor(&session.visitor);
         match node.session(event, session.jti).await {
             Ok(SessionState::Live { visitor, .. }) if visitor == session.visitor => return Ok(visitor),
             Ok(_) => {}

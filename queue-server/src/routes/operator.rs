@@ -13,6 +13,7 @@ use queue_core::{
     line::SessionState,
     policy::{Policy, PolicyProblem},
     service::{
+        context,
         http::{ApiError, App, Method, Request, Response, Router, json},
         ops::{Access, GuardedApp},
     },
@@ -140,6 +141,7 @@ impl OperatorApp {
             Err(error) if error.code() == Code::EventNotFound => Value::Null,
             Err(error) => return Err(error),
         };
+        context::note_event(&event);
         let (created, overview) = self.node.configure(&event, policy).await?;
         let action = if created { AuditAction::Created } else { AuditAction::Changed };
         by.did(&self.node, action, &event, before, json!(overview.policy)).await;
@@ -274,7 +276,9 @@ impl GuardedApp for OperatorApp {
 
 fn visitor(request: &Request) -> Result<VisitorId, ApiError> {
     let text = request.param("visitorId").ok_or(Code::VisitorNotFound)?;
-    VisitorId::new(&text).map_err(|_| Code::VisitorNotFound.into())
+    let visitor = VisitorId::new(&text).map_err(|_| Code::VisitorNotFound)?;
+    context::note_visitor(&visitor);
+    Ok(visitor)
 }
 
 /// JSON that no cache may keep.

@@ -9,7 +9,10 @@ use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use queue_core::{
     codes::Code,
     ids::{EventId, Millis},
-    service::http::{ApiError, Request, Response},
+    service::{
+        context,
+        http::{ApiError, Request, Response},
+    },
     token::{
         place::{PlaceClaims, PlaceKeys},
         user::looks_like_jwt,
@@ -73,7 +76,9 @@ fn explicit_place(request: &Request, users: bool) -> Result<Option<&str>, ApiErr
 }
 
 fn read_place(token: &str, keys: &PlaceKeys, event: &EventId) -> Option<PlaceClaims> {
-    keys.verify(token).ok().filter(|claims| claims.event == *event)
+    let claims = keys.verify(token).ok().filter(|claims| claims.event == *event)?;
+    context::note_visitor(&claims.visitor);
+    Some(claims)
 }
 
 /// The active tokens that the request shows, in the order of their precedence.

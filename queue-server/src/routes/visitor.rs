@@ -8,7 +8,10 @@ use http::{
 };
 use queue_core::{
     codes::Code,
-    service::http::{ApiError, Request, Response, json},
+    service::{
+        context,
+        http::{ApiError, Request, Response, json},
+    },
     wire::QueueStatus,
 };
 
@@ -77,6 +80,7 @@ pub async fn release(node: &Arc<Node>, verified: &Verified, mut request: Request
         .check(token, &node.keys().verifier(), node.now())
         .filter(|session| session.event == event)
         .ok_or_else(|| unauthorized(Code::ActiveTokenInvalid))?;
+    context::note_visitor(&session.visitor);
     if shown == Shown::ByCookie {
         request.require_origin()?;
     }
