@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use queue_core::service::{
     config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
     redis::StoreUrl,
+    users::{USER_SETTINGS, UserConfig},
 };
 
 use crate::{
@@ -18,9 +19,18 @@ pub const PROGRAM: Program = Program {
     name: "ticket-server",
     version: env!("CARGO_PKG_VERSION"),
     about: "Seats, holds and bookings for those whom the queue has admitted",
-    tables: &[OWN, SHARED],
+    tables: &[OWN, USER_SETTINGS, SHARED],
     // The queue server's own settings: both often run in one environment.
-    foreign_env: &["USHER_SIGNING_KEYS", "USHER_PLACE_SECRET", "USHER_TICKETS_URL", "USHER_RETURN_URLS"],
+    foreign_env: &[
+        "USHER_SIGNING_KEYS",
+        "USHER_PLACE_SECRET",
+        "USHER_KEY_PUBLISH_SECONDS",
+        "USHER_TICKETS_URL",
+        "USHER_RETURN_URLS",
+        "USHER_SOCKETS_MAX",
+        "USHER_ADDRESS_JOINS_PER_MINUTE",
+        "USHER_ADDRESS_SOCKETS",
+    ],
 };
 
 /// What only this server has.
@@ -52,14 +62,8 @@ pub const OWN: &[Setting] = &[
         "The queue's public address, where people without a token go",
     )
     .or("http://127.0.0.1:3003"),
-    Setting::value("user-jwks", "USHER_USER_JWKS", "URL", "Keys of user tokens (not supported yet)"),
-    Setting::secret_file("user-hs256-file", "USHER_USER_HS256", "A shared secret of user tokens (not supported yet)"),
-    Setting::value("user-issuer", "USHER_USER_ISSUER", "NAME", "The issuer of user tokens (not supported yet)"),
-    Setting::value("user-audience", "USHER_USER_AUDIENCE", "NAME", "The audience of user tokens (not supported yet)"),
 ];
 
-/// Settings of what is not built yet: refused, so that nobody believes them to work.
-const NOT_SUPPORTED: &[&str] = &["user-jwks", "user-hs256-file", "user-issuer", "user-audience"];
 /// The ledger's file in the state folder.
 const LEDGER_FILE: &str = "tickets.db";
 
@@ -88,6 +92,8 @@ pub struct Config {
     pub queue: QueueConfig,
     pub jwks: KeySource,
     pub ledger: SqliteUrl,
+    /// Who signs user tokens, if they are on.
+    pub users: Option<UserConfig>,
     pub site: Site,
 }
 
@@ -96,11 +102,6 @@ impl Config {
     pub fn read(raw: &mut Raw, env: Env<'_>) -> Self {
         let shared = SharedConfig::read(raw, env);
         let store = read_store(raw, shared.store.expose());
-        for key in NOT_SUPPORTED {
-            if raw.is_given(key) {
-                raw.problem(key, "nothing: user tokens are not supported yet");
-            }
-        }
         let ledger = raw.optional("ledger", "sqlite:FILE", ledger);
         let ledger = ledger.unwrap_or_else(|| SqliteUrl(shared.state_dir.join(LEDGER_FILE)));
         Self {
@@ -108,6 +109,7 @@ impl Config {
             queue: raw.value("queue", "an address such as http://127.0.0.1:9003, or a store's URL", queue),
             jwks: raw.value("jwks", "an address such as http://127.0.0.1:3003/.well-known/jwks.json, or a file", keys),
             ledger,
+            users: UserConfig::read(raw),
             site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },
             shared,
         }
@@ -198,7 +200,7 @@ mod tests {
             "--user-jwks=https://id.example/keys",
         ];
         let found = problems(&args);
-        for key in ["store", "ledger", "queue", "jwks", "queue-url", "user-jwks"] {
+        for key in ["store", "ledger", "queue", "jwks", "queue-url", "user-issuer", "user-audience"] {
             assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
         }
     }

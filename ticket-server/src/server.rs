@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use queue_core::{
     ids::EventId,
     service::{
+        caps::AddressRate,
         config::SharedConfig,
         http::{Bound, HttpOptions},
         keyfiles::{self, StateDir},
@@ -13,6 +14,7 @@ use queue_core::{
         redis::{Options, Store, StoreUrl},
         run::{self, Lifecycle},
         secret::Secret,
+        users::UserTokens,
     },
 };
 use tokio::sync::mpsc;
@@ -21,7 +23,7 @@ use crate::{
     clock::Clock,
     config::{Config, QueueConfig, StoreConfig},
     engine::{Engine, MemoryEngine, RedisEngine},
-    gate::{Gate, Keys},
+    gate::{self, Gate},
     ledger::{SqliteLedger, SqliteUrl},
     meters,
     office::Office,
@@ -84,9 +86,11 @@ impl Server {
         let options = HttpOptions {
             origins: shared.origins.clone(),
             proxies: shared.proxies.clone(),
+            address_requests: AddressRate::per_second(shared.address_requests_per_second).map(Arc::new),
             ..HttpOptions::new(METRICS_PREFIX)
         };
-        let keys = Keys::new(config.jwks.clone(), &shared.issuer, &shared.audience).map_err(anyhow::Error::msg)?;
+        let keys = gate::keys(config.jwks.clone(), &shared.issuer, &shared.audience).map_err(anyhow::Error::msg)?;
+        let users = config.users.clone().map(UserTokens::new).transpose().map_err(anyhow::Error::msg)?;
         make_folder_of(&config.ledger)?;
         let ledger = SqliteLedger::open(&config.ledger, Clock::Real).await;
         let ledger = ledger.with_context(|| format!("the ledger {}", config.ledger.0.display()))?;
@@ -106,7 +110,7 @@ impl Server {
         spawn_all(&office, reloads, target, store, life);
         let ops_app =
             OpsApp::new(OperatorApp::new(Arc::clone(&office)), guard, life.readiness.clone(), life.metrics.clone());
-        let app = PublicApp::new(office, Gate::new(keys), config.site);
+        let app = PublicApp::new(office, Gate::new(keys, users), config.site);
         Ok(Self { public, ops, app, ops_app, options })
     }
 

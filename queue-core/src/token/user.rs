@@ -241,6 +241,13 @@ pub fn looks_like_jwt(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
+/// Whether this is meant as a user token where active tokens travel too: a JWT that is not typed as one of those.
+pub fn is_meant_as_user_token(token: &str) -> bool {
+    token.len() <= TOKEN_BYTES_MAX
+        && looks_like_jwt(token)
+        && jsonwebtoken::decode_header(token).is_ok_and(|header| header.typ.as_deref() != Some(ACTIVE_TYP))
+}
+
 /// The library checks the signature; claims are checked here, where the time is a parameter.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);

@@ -11,16 +11,20 @@ use aws_lc_rs::digest::{SHA256, digest};
 use moka::sync::Cache;
 use queue_core::{
     codes::Code,
-    ids::{EventId, Millis},
+    ids::{EventId, Millis, VisitorId},
     limits::TOKEN_BYTES_MAX,
     service::{
         context,
         http::{ApiError, Request},
+        users::UserTokens,
     },
-    token::active::{ActiveClaims, ActiveTokenError, ActiveVerifier, SKEW_MS},
+    token::{
+        active::{ActiveClaims, ActiveTokenError, ActiveVerifier, SKEW_MS},
+        user::is_meant_as_user_token,
+    },
 };
 
-pub use self::keys::{KeySource, Keys};
+pub use self::keys::{KeySource, Keys, keys};
 use crate::{ids::ReservationId, office::Caller};
 
 /// Tokens that are remembered, at most.
@@ -35,6 +39,7 @@ const COOKIE_PREFIX: &str = "usher_active.";
 /// Checks tokens.
 pub struct Gate {
     keys: Keys,
+    users: Option<UserTokens>,
     verified: Cache<[u8; 32], Remembered>,
 }
 
@@ -52,9 +57,21 @@ pub struct Shown {
 }
 
 impl Gate {
-    /// A gate with those keys.
-    pub fn new(keys: Keys) -> Self {
-        Self { keys, verified: Cache::new(VERIFIED_MAX) }
+    /// A gate with those keys, and with what user tokens are checked with, if they are on.
+    pub fn new(keys: Keys, users: Option<UserTokens>) -> Self {
+        Self { keys, users, verified: Cache::new(VERIFIED_MAX) }
+    }
+
+    /// The visitor that a user token in the header names. It serves for reading, cancelling and repeating.
+    pub async fn user(&self, request: &Request, now: Millis) -> Result<Option<VisitorId>, ApiError> {
+        match (&self.users, request.bearer()) {
+            (Some(users), Some(token)) if is_meant_as_user_token(token) => {
+                let visitor = users.verify(token, now).await?;
+                context::note_visitor(&visitor);
+                Ok(Some(visitor))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whom a request shows; refused when there is no good token in it. One that is only expired is good.

@@ -6,11 +6,29 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header::LOCATION};
-use queue_core::service::http::{ApiError, Request, Response, empty, json};
+use queue_core::{
+    codes::Code,
+    ids::{EventId, Generation, Jti, Seq, VisitorId},
+    service::http::{ApiError, Request, Response, empty, json},
+};
 use serde_json::json;
 
 use super::{PublicApp, bodies, reservation_id};
-use crate::{gate::Shown, ids::ReservationId, office::Caller, routes::bodies::Wish};
+use crate::{
+    gate::Shown,
+    ids::ReservationId,
+    office::{Caller, ReservationState},
+    routes::bodies::Wish,
+};
+
+/// Events that are looked through for the reservations of a user who names none, at most.
+const USER_EVENTS_MAX: usize = 64;
+
+/// Who reads, cancels or repeats.
+enum Asker {
+    Session(Shown),
+    User(VisitorId),
+}
 
 impl PublicApp {
     /// Whom the request shows. The queue hears of sessions that come for the first time.
@@ -61,10 +79,13 @@ impl PublicApp {
     }
 
     pub(super) async fn mine(&self, request: &Request) -> Result<Response, ApiError> {
-        let shown = self.shown(request).await?;
         let wanted = request.query("eventId");
+        let callers = match self.asker(request).await? {
+            Asker::Session(shown) => shown.readers(self.office.now())?,
+            Asker::User(user) => self.everywhere(&user, wanted.as_deref())?,
+        };
         let mut items = Vec::new();
-        for caller in shown.readers(self.office.now())? {
+        for caller in callers {
             if wanted.as_ref().is_none_or(|event| caller.event.as_str() == event.as_ref()) {
                 items.extend(self.office.reservations(&caller).await?);
             }
@@ -73,7 +94,7 @@ impl PublicApp {
     }
 
     pub(super) async fn reservation(&self, request: &Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner(&self.shown(request).await?, request)?;
+        let (caller, id) = self.owner_of(&self.asker(request).await?, request)?;
         Ok(private(json(StatusCode::OK, &self.office.reservation(&caller, &id).await?)))
     }
 
@@ -84,22 +105,77 @@ impl PublicApp {
     }
 
     pub(super) async fn confirm(&self, mut request: Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner(&self.changing(&request).await?, &request)?;
+        let asker = self.changing_asker(&request).await?;
+        let (caller, id) = self.owner_of(&asker, &request)?;
         bodies::nothing(&mut request).await?;
+        if let Asker::User(_) = asker {
+            // Repeating what was done needs no session, doing it does.
+            let reservation = self.office.reservation(&caller, &id).await?;
+            let done = reservation.state == ReservationState::Confirmed;
+            return if done { Ok(json(StatusCode::OK, &reservation)) } else { Err(Code::ActiveTokenRequired.into()) };
+        }
         Ok(json(StatusCode::OK, &self.office.confirm(caller.as_ref().clone(), id).await?))
     }
 
     pub(super) async fn cancel(&self, mut request: Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner(&self.changing(&request).await?, &request)?;
+        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
         bodies::nothing(&mut request).await?;
         Ok(json(StatusCode::OK, &self.office.cancel(&caller, &id).await?))
     }
 
     pub(super) async fn delete(&self, mut request: Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner(&self.changing(&request).await?, &request)?;
+        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
         bodies::nothing(&mut request).await?;
         self.office.cancel(&caller, &id).await?;
         Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// Who reads, cancels or repeats: by a session's token, or by a user token of the same visitor.
+    async fn asker(&self, request: &Request) -> Result<Asker, ApiError> {
+        match self.gate.user(request, self.office.now()).await? {
+            Some(user) => Ok(Asker::User(user)),
+            None => self.shown(request).await.map(Asker::Session),
+        }
+    }
+
+    /// The same for what changes something; a user token is never in a cookie.
+    async fn changing_asker(&self, request: &Request) -> Result<Asker, ApiError> {
+        let asker = self.asker(request).await?;
+        if matches!(&asker, Asker::Session(shown) if shown.by_cookie()) {
+            request.require_origin()?;
+        }
+        Ok(asker)
+    }
+
+    fn owner_of(&self, asker: &Asker, request: &Request) -> Result<(Arc<Caller>, ReservationId), ApiError> {
+        let user = match asker {
+            Asker::Session(shown) => return self.owner(shown, request),
+            Asker::User(user) => user,
+        };
+        let id = reservation_id(request)?;
+        // Its event is in the id, and only for those who know visitor and event.
+        let event = self.office.catalog.ids().into_iter().find(|event| id.was_minted_for(event, user));
+        let event = event.ok_or(Code::ReservationNotFound)?;
+        Ok((Arc::new(self.reader(user, event)), id))
+    }
+
+    /// A user as the reader of the events that are asked for: the named one, or all of a catalog that is not large.
+    fn everywhere(&self, user: &VisitorId, wanted: Option<&str>) -> Result<Vec<Arc<Caller>>, ApiError> {
+        let mut events = self.office.catalog.ids();
+        match wanted {
+            Some(wanted) => events.retain(|event| event.as_str() == wanted),
+            None if events.len() > USER_EVENTS_MAX => {
+                return Err(ApiError::invalid("eventId", "must name the event: there are many"));
+            }
+            None => {}
+        }
+        Ok(events.into_iter().map(|event| Arc::new(self.reader(user, event))).collect())
+    }
+
+    /// Somebody who has no session, or does not show it: reading and cancelling look at visitor and event alone.
+    fn reader(&self, user: &VisitorId, event: EventId) -> Caller {
+        let jti = Jti { generation: Generation(0), seq: Seq(0) };
+        Caller { visitor: user.clone(), event, jti, expires: self.office.now() }
     }
 
     fn owner(&self, shown: &Shown, request: &Request) -> Result<(Arc<Caller>, ReservationId), ApiError> {
