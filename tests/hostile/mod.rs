@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each server needs its part")]
 
+pub mod forge;
 pub mod heads;
 pub mod patience;
 

@@ -46,12 +46,17 @@ pub async fn silent(to: SocketAddr, path: &str) {
 
 /// A byte now and then keeps nobody's place: neither in a head nor in a body.
 pub async fn trickling(to: SocketAddr, path: &str, body_path: &str) {
+    trickling_as(to, path, body_path, "").await;
+}
+
+/// The same with header fields that make the server want the body.
+pub async fn trickling_as(to: SocketAddr, path: &str, body_path: &str, who: &str) {
     let head = format!("GET {path} HTTP/1.1\r\nhost: {to}\r\nx: ");
     let sized = format!(
-        "POST {body_path} HTTP/1.1\r\nhost: {to}\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n{{"
+        "POST {body_path} HTTP/1.1\r\nhost: {to}\r\n{who}content-type: application/json\r\ncontent-length: 9000\r\n\r\n{{"
     );
     let chunked = format!(
-        "POST {body_path} HTTP/1.1\r\nhost: {to}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+        "POST {body_path} HTTP/1.1\r\nhost: {to}\r\n{who}content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let kinds: [(&str, &[u8], Option<u16>); 4] = [
         (&head, b"y", None),
