@@ -1,5 +1,6 @@
 //! The ticket server over real listeners, with tokens signed here and a queue of our own.
 
+mod account;
 mod confirming;
 mod events;
 mod finishing;
@@ -8,3 +9,4 @@ mod store;
 mod support;
 mod taking;
 mod tokens;
+mod users;

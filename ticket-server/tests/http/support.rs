@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -195,6 +196,11 @@ async fn serve(flags: &[String]) -> (Lifecycle, String, String, JoinHandle<()>) 
 
 impl TestServer {
     pub async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, |_, _| {}).await
+    }
+
+    /// `change` changes the flags; it is given the folder.
+    pub async fn start_with(kind: Kind, change: impl FnOnce(&mut Vec<String>, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let secret = |name: &str| state.secret(name).unwrap().expose().to_owned();
@@ -211,12 +217,13 @@ impl TestServer {
             Some(redis) => redis.url(),
             None => queue.start(peer).await,
         };
-        let flags = vec![
+        let mut flags = vec![
             format!("--state-dir={}", state.path().display()),
             format!("--jwks={}", keys.display()),
             format!("--queue={told}"),
             format!("--store={}", store.as_ref().map_or("memory".into(), TestRedis::url)),
         ];
+        change(&mut flags, folder.path());
         let (life, url, ops, serving) = serve(&flags).await;
         let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(WITHIN).build().unwrap();
         let signer = ActiveSigner::new("usher", "tickets", key);
@@ -267,6 +274,11 @@ impl TestServer {
     /// A client of the queue's Redis.
     pub async fn queue_client(&self) -> Store {
         connect(self.queue_store.as_ref().unwrap()).await
+    }
+
+    /// Signs as the queue does.
+    pub fn sign(&self, grant: &ActiveGrant) -> String {
+        self.signer.sign(grant)
     }
 
     pub fn visitor(&self, n: u64) -> Visitor {

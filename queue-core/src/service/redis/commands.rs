@@ -1,24 +1,13 @@
 //! The few commands beside scripts.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Arg, Reply, Script, Store, StoreError};
+use super::{Arg, Reply, Store, StoreError};
 
 /// Entries read from a stream in one call, at most.
 pub const STREAM_READ_MAX: usize = 1_000;
-
-/// Appends to a stream and publishes, both or neither.
-static APPEND_AND_PUBLISH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "append_and_publish",
-        // KEYS: stream. ARGV: length kept, field, value, channel. Reply: the entry's id.
-        "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', ARGV[2], ARGV[3])\n\
-         redis.call('PUBLISH', ARGV[4], ARGV[3])\n\
-         return id",
-    )
-});
 
 /// One entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +78,9 @@ impl Store {
         self.command("PUBLISH", [channel.into(), payload.into()]).await?.into_int("PUBLISH")
     }
 
-    /// Appends `value` to a stream as [`Store::append_stream`] does and publishes it too, both or
-    /// neither. Gives the entry's id.
+    /// Appends `value` to a stream as [`Store::append_stream`] does, and then publishes it. Gives the entry's id.
+    /// On an error the entry may be there: who sends again writes another. No script, so that an account without
+    /// the right to run any can do it.
     pub async fn append_and_publish(
         &self,
         key: impl Into<Arg>,
@@ -99,8 +89,10 @@ impl Store {
         channel: &str,
         value: impl Into<Arg>,
     ) -> Result<String, StoreError> {
-        let args: [Arg; 4] = [length_max.into(), field.into(), value.into(), channel.into()];
-        self.run(&APPEND_AND_PUBLISH, [key], args).await?.into_text("append_and_publish")
+        let value = value.into();
+        let id = self.append_stream(key, length_max, field, value.clone()).await?;
+        self.publish(channel, value).await?;
+        Ok(id)
     }
 
     /// The members of a set, in no order.
