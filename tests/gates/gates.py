@@ -71,6 +71,14 @@ def until(what, condition, seconds=BOUND_SECONDS):
     return time.monotonic() - started
 
 
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
 class Answer:
     """A response; `json` is its body where that is JSON."""
 
@@ -224,20 +232,20 @@ class Relay:
 
 
 class Queue:
-    """queue-server on memory; keys and ports outlive a restart."""
+    """queue-server; keys and ports outlive a restart. Nodes of one store share folder and operator token."""
 
-    def __init__(self, bin_dir, folder):
-        self.program, self.folder, self.token = Path(bin_dir) / "queue-server", folder, secrets.token_hex(32)
+    def __init__(self, bin_dir, folder, store="memory", token=None):
+        self.bin_dir, self.folder, self.store, self.token = bin_dir, folder, store, token or secrets.token_hex(32)
         self.port, self.ops_port = free_port(), free_port()
         self.start()
 
     def start(self):
-        args = [self.program, f"--listen=127.0.0.1:{self.port}", f"--ops-listen=127.0.0.1:{self.ops_port}"]
-        args += [f"--state-dir={self.folder}/state", "--trusted-proxies=127.0.0.1/32", "--log=info,queue_core=debug"]
+        args = [Path(self.bin_dir) / "queue-server", f"--listen=127.0.0.1:{self.port}", f"--ops-listen=127.0.0.1:{self.ops_port}"]
+        args += [f"--state-dir={self.folder}/state", "--trusted-proxies=127.0.0.1/32", f"--store={self.store}"]
         self.process = Process("queue-server", args, self.folder, {"USHER_OPERATOR_TOKEN": self.token})
         until(f"queue-server is ready\n{self.process.tail()}", self.ready)
         for event in (EVENT, OTHER):
-            self.operate(201, "PUT", event, {"capacity": 50, "activeTtlSeconds": 300})
+            self.operate("2xx", "PUT", event, {"capacity": 50, "activeTtlSeconds": 300})
 
     def ready(self):
         try:
@@ -292,11 +300,7 @@ class Gate:
     def listens(self):
         if self.process.child.poll() is not None:
             raise Failed(f"{self.name} has ended:\n{self.process.tail()}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return self.routes()
+        return answers(self.port) and self.routes()
 
     def routes(self):
         """Whether it has read its routes: the queue's health has none, so it is the gate that answers."""
@@ -406,6 +410,7 @@ class Run:
             self.attempt(self.fails_open)
         finally:
             self.gate.end()
+        self.attempt(self.two_nodes)
 
     def attempt(self, step):
         try:
@@ -522,6 +527,32 @@ class Run:
             ws.send(json.dumps({"event": "join-queue", "data": {"eventId": EVENT}}))
             message = json.loads(ws.recv(BOUND_SECONDS))
         self.check("the line can be followed through the site", message["event"] == "queue-entry-allowed", message)
+
+    def two_nodes(self):
+        """What one node is told, the gate hears from the other."""
+        port, program = free_port(), shutil.which("redis-server")
+        args = [program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", self.folder]
+        processes = [Process("redis", args, self.folder)]
+        try:
+            until("Redis answers", lambda: answers(port))
+            here = Queue(self.queue.bin_dir, self.folder, f"redis://127.0.0.1:{port}")
+            processes.append(here.process)
+            there = Queue(self.queue.bin_dir, self.folder, here.store, here.token)
+            processes.append(there.process)
+            self.folder = Path(self.folder) / "two"
+            self.folder.mkdir()
+            self.gate = self.kind(self.folder, there.port, self.backend.port, fail_open=False)
+            processes.append(self.gate.process)
+            released, revoked = here.session(), here.session()
+            passed = [self.get(headers=session.cookie).status for session in (released, revoked)]
+            self.check("who is admitted by another node passes", passed == [200, 200], passed)
+            ask(here.port, "POST", f"/api/v1/queue/release/{EVENT}", released.bearer)
+            self.check("who is released there passes no more", self.denied_soon(released), "within 2 s")
+            here.operate("2xx", "POST", f"{EVENT}/visitors/{revoked.visitor}/revoke")
+            self.check("who is revoked there passes no more", self.denied_soon(revoked), "within 2 s")
+        finally:
+            for process in reversed(processes):
+                process.end()
 
     def own_errors(self):
         session = self.queue.session()

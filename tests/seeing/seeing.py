@@ -25,10 +25,12 @@ import time
 import traceback
 from pathlib import Path
 
+import jwt
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect as websocket
 
 PROMETHEUS = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
+METRICS_PAGE = PROMETHEUS.parents[1] / "docs" / "seeing.md"
 EVENT = "seeing"
 BOUND_SECONDS = 30
 WHOLE_RUN_SECONDS = 240
@@ -156,7 +158,7 @@ class Scene:
 
     def __init__(self, report, name, folder):
         self.report, self.name, self.folder, self.secrets = report, name, Path(folder), {}
-        self.processes, self.place, self.active = [], None, None
+        self.processes, self.stores, self.place, self.active, self.users = [], [], None, None, None
 
     def check(self, name, holds, detail=""):
         self.report.check(f"{self.name}: {name}", holds, detail)
@@ -180,7 +182,20 @@ class Scene:
         self.active = answer.get("activeToken", self.active)
         return answer
 
-    def start(self, bin_dir, on_redis):
+    def user(self, number, good=True):
+        """A user token; the visitor's place goes with it."""
+        claims = {"iss": "https://id.example", "aud": "usher" if good else "else", "sub": f"user-{number}"}
+        claims |= {"iat": int(time.time()), "exp": int(time.time()) + 600}
+        token = self.secret("user token", jwt.encode(claims, self.users, "HS256"))
+        self.secret("part of user token", token.rsplit(".", 1)[1])
+        return token
+
+    def check_in(self, number):
+        """A visitor's first request, with a user token where that is asked for."""
+        headers = {"authorization": f"Bearer {self.user(number)}"} if self.users else {}
+        return self.keep(ask(self.queue.port, "POST", f"/api/v1/queue/check/{EVENT}", **headers).json)
+
+    def start(self, bin_dir, on_redis, users=False):
         state = self.folder / "state"
         env = {"USHER_OPERATOR_TOKEN": self.secret("operator token")}
         self.operator = env["USHER_OPERATOR_TOKEN"]
@@ -192,11 +207,15 @@ class Scene:
             ticket_env = {**env, "USHER_STORE": stores[1].url, "USHER_QUEUE": stores[0].url}
             formats = ("json", "text")
         else:
-            self.stores, queue_env, ticket_env, formats = [], env, env, ("text", "json")
+            queue_env, ticket_env, formats = dict(env), dict(env), ("text", "json")
+        if users:
+            for each in (queue_env, ticket_env):
+                each["USHER_USER_HS256"] = self.users = self.users or self.secret("secret of user tokens")
+                each |= {"USHER_USER_ISSUER": "https://id.example", "USHER_USER_AUDIENCE": "usher"}
         self.queue = Server("queue-server", bin_dir, self.folder, queue_env, state_dir=state, log_format=formats[0])
         self.processes.append(self.queue.process)
         if not on_redis:
-            ticket_env = {**env, "USHER_QUEUE": f"http://127.0.0.1:{self.queue.ops_port}"}
+            ticket_env = {**ticket_env, "USHER_QUEUE": f"http://127.0.0.1:{self.queue.ops_port}"}
         jwks = f"http://127.0.0.1:{self.queue.port}/.well-known/jwks.json"
         flags = {"state_dir": state, "log_format": formats[1], "jwks": jwks}
         self.tickets = Server("ticket-server", bin_dir, self.folder, ticket_env, **flags)
@@ -229,8 +248,8 @@ class Scene:
         self.check("a line is made", made.status == 201, made.text)
 
     def visits(self):
-        check, status = f"/api/v1/queue/check/{EVENT}", f"/api/v1/queue/status/{EVENT}"
-        first = self.keep(ask(self.queue.port, "POST", check).json)
+        status = f"/api/v1/queue/status/{EVENT}"
+        first = self.check_in(1)
         self.check("the first is admitted", first["status"] == "ACTIVE", first)
         place, active = self.place, self.active
         for headers in ({"x_usher_place": place}, {"authorization": f"Bearer {place}"}, {"cookie": f"usher_place.{EVENT}={place}"}):
@@ -241,10 +260,10 @@ class Scene:
         self.trace = passed.headers["x-trace-id"]
         ask(self.queue.port, "GET", verify, cookie=f"usher_active.{EVENT}={active}; usher_place.{EVENT}={place}")
         self.books(active)
-        second = self.keep(ask(self.queue.port, "POST", check).json)
+        second = self.check_in(2)
         ask(self.queue.port, "POST", f"/api/v1/queue/release/{EVENT}", authorization=f"Bearer {second['activeToken']}")
-        for _ in range(3):
-            self.keep(ask(self.queue.port, "POST", check).json)
+        for number in range(3, 6):
+            self.check_in(number)
         ask(self.queue.port, "POST", f"/api/v1/queue/leave/{EVENT}", x_usher_place=self.place)
 
     def books(self, active):
@@ -252,7 +271,10 @@ class Scene:
         self.origin = f"http://127.0.0.1:{self.tickets.port}"
         by_cookie = {"cookie": f"usher_active.{EVENT}={active}", "origin": self.origin}
         wish = {"eventId": EVENT, "seatIds": ["A-1-1"]}
-        held = ask(self.tickets.port, "POST", "/api/v1/seats/reserve", wish, **bearer)
+        self.far_trace = secrets.token_hex(16)
+        traceparent = f"00-{self.far_trace}-{secrets.token_hex(8)}-01"
+        held = ask(self.tickets.port, "POST", "/api/v1/seats/reserve", wish, traceparent=traceparent, **bearer)
+        self.check("the caller's trace is continued", held.headers["x-trace-id"] == self.far_trace)
         self.check("a seat is held", held.status == 201, held.text)
         ask(self.tickets.port, "POST", "/api/v1/seats/reserve", {"eventId": EVENT, "seatIds": ["A-1-2"]}, **by_cookie)
         ask(self.tickets.port, "GET", "/api/v1/reservations/my", **by_cookie)
@@ -274,6 +296,8 @@ class Scene:
         head, claims, _ = active.split(".")
         bad = [odd, place, active + "x", place + "x", f"{head}.{claims}.{self.secret('signature')}", f"{head}.{odd}.{odd}"]
         bad += [self.operator + "x", f"x{self.operator}"]
+        if self.users:
+            bad += [self.user(9, good=False), self.user(9) + "x", self.users]
         public = [(self.queue.port, m, p) for m, p in (
             ("POST", f"/api/v1/queue/check/{EVENT}"), ("GET", f"/api/v1/queue/status/{EVENT}"),
             ("POST", f"/api/v1/queue/leave/{EVENT}"), ("POST", f"/api/v1/queue/release/{EVENT}"),
@@ -345,8 +369,7 @@ class Scene:
             until("it is back", server.ready)
         # Until the line is written back under another generation.
         def joins():
-            answer = ask(self.queue.port, "POST", f"/api/v1/queue/check/{EVENT}")
-            return answer.status == 200 and self.keep(answer.json)
+            return "status" in self.check_in(6)
         until("people join again", joins)
 
     # What is seen -----------------------------------------------------------------------------------------------------
@@ -377,6 +400,9 @@ class Scene:
                 mine = [line for line in asked if line.get("trace_id") == self.trace]
                 right = len(mine) == 1 and mine[0].get("visitor") == self.visitor and mine[0].get("event") == EVENT
                 self.check("the line of a request is found by its trace", right, mine)
+                far = [line["route"] for line in asked if line.get("trace_id") == self.far_trace]
+                # On one Redis the ticket server asks nobody.
+                self.check("a trace goes from one server to the other", self.stores or any("sessions" in r for r in far), far)
                 joins = [line for line in asked if "check" in line["route"] and str(line["status"]) == "200"]
                 self.check("whoever joins is named", joins and all(line.get("visitor") for line in joins), joins[:2])
 
@@ -393,6 +419,11 @@ class Scene:
                 run = subprocess.run([promtool, "check", "metrics"], input=texts[side], capture_output=True, text=True, check=False)
                 self.check(f"promtool check metrics ({side})", run.returncode == 0 and not run.stdout + run.stderr, run.stdout + run.stderr)
         both = texts["queue"] + texts["ticket"]
+        documented = set(re.findall(r"^\| `(usher_\w+)", METRICS_PAGE.read_text(), re.M))
+        typed = set(re.findall(r"^# TYPE (\w+) ", both, re.M))
+        self.check(f"each of {len(typed)} metrics is documented", not typed - documented, typed - documented)
+        gone = [name for name in documented - typed if not name.endswith("malformed_total")]
+        self.check("and each documented one is there", not gone, gone)
         rules = (PROMETHEUS / "alerts.yml").read_text()
         plain = re.sub(r"usher_\(queue\|ticket\)_", "usher_queue_", rules)
         named = {re.sub(r"_bucket$", "", name) for name in re.findall(r"\busher_(?:queue|ticket)_\w+", plain)}
@@ -441,11 +472,11 @@ def main():
     else:
         print("promtool is not installed: metrics and alerts are not checked by it", file=sys.stderr)
     settings(report, options.bin_dir)
-    for name in ("redis", "memory"):
+    for name in ("redis", "memory", "users"):
         with tempfile.TemporaryDirectory(prefix="usher-seeing-") as folder:
             scene = Scene(report, name, folder)
             try:
-                scene.start(options.bin_dir, name == "redis")
+                scene.start(options.bin_dir, name == "redis", name == "users")
                 for step in (scene.setting_up, scene.visits, scene.mistakes, scene.sockets, scene.store_lost):
                     step()
                 scene.look_at_metrics(promtool)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use queue_core::service::secret::Secret;
+use queue_core::service::{context, secret::Secret, trace::TRACEPARENT};
 
 use crate::clock::Clock;
 
@@ -50,6 +50,11 @@ impl Peer {
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, Bytes), String> {
         let trouble = |error: reqwest::Error| format!("the queue cannot be asked: {}", chain(&error));
+        // Both servers' log lines of one request share its trace.
+        let request = match context::traceparent() {
+            Some(trace) => request.header(TRACEPARENT, trace),
+            None => request,
+        };
         let response = request.bearer_auth(self.token.expose()).send().await.map_err(trouble)?;
         let status = response.status().as_u16();
         Ok((status, read_bounded(response, ANSWER_BYTES_MAX).await?))

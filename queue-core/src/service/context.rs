@@ -8,13 +8,13 @@
 use std::cell::RefCell;
 
 use crate::ids::{EventId, VisitorId};
-use crate::service::trace::TraceId;
+use crate::service::trace::TraceContext;
 
 /// What is known of the request or socket.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Its trace.
-    pub trace: TraceId,
+    pub trace: TraceContext,
     /// The event it is about.
     pub event: Option<EventId>,
     /// Who it is about.
@@ -26,8 +26,24 @@ tokio::task_local! {
 }
 
 /// Runs `future` as the work of one request or socket.
-pub fn scope<F: Future>(trace: TraceId, future: F) -> impl Future<Output = F::Output> {
+pub fn scope<F: Future>(trace: TraceContext, future: F) -> impl Future<Output = F::Output> {
     CURRENT.scope(RefCell::new(Context { trace, event: None, visitor: None }), future)
+}
+
+/// Takes what is known now along with a future that another task is to run.
+pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let known = current();
+    async move {
+        match known {
+            Some(context) => CURRENT.scope(RefCell::new(context), future).await,
+            None => future.await,
+        }
+    }
+}
+
+/// The header for a call to another server that belongs to the request at hand.
+pub fn traceparent() -> Option<String> {
+    CURRENT.try_with(|context| context.borrow().trace.traceparent()).ok()
 }
 
 /// The request or socket at hand is about this event.
@@ -56,9 +72,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_noted_stays_with_its_task() {
-        let trace = TraceId::random();
+        let trace = TraceContext::new();
         scope(trace, async {
             let other = tokio::spawn(async { current().is_none() });
+            let carried = tokio::spawn(carried(async { traceparent() }));
+            assert!(carried.await.unwrap().unwrap().contains(&trace.id.to_string()));
             note_event(&EventId::new("faults").unwrap());
             note_visitor(&VisitorId::new("a_x").unwrap());
             tokio::task::yield_now().await;

@@ -84,7 +84,7 @@ impl Said {
     fn add_context(&mut self) {
         let Some(context) = context::current() else { return };
         let known = [
-            ("trace_id", Some(context.trace.to_string())),
+            ("trace_id", Some(context.trace.id.to_string())),
             ("event", context.event.map(|event| event.to_string())),
             ("visitor", context.visitor.map(|visitor| visitor.to_string())),
         ];
@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{EventId, VisitorId};
-    use crate::service::trace::TraceId;
+    use crate::service::trace::{TraceContext, TraceId};
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -203,7 +203,7 @@ mod tests {
         let trace = TraceId::random();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(count = 3, ratio = 0.5, ok = true, "outside");
-            let work = context::scope(trace, async {
+            let work = context::scope(TraceContext { id: trace, sampled: false }, async {
                 context::note_event(&EventId::new("faults").unwrap());
                 context::note_visitor(&VisitorId::new("a_x").unwrap());
                 tracing::warn!(event = "other", problem = %"line\nbreak \"quoted\"", "inside");

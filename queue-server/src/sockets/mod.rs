@@ -40,7 +40,7 @@ pub async fn upgrade(
     let user = entrance.user(&request, node.now()).await?;
     let presented = Presented::of(&request, user, entrance.wants_users());
     let counted = entrance.socket(request.client_ip())?;
-    let (trace, draining) = (request.trace_id(), request.draining().clone());
+    let (trace, draining) = (request.trace(), request.draining().clone());
     let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);
     let upgrade = request.upgrade();
     let (node, entrance) = (node.clone(), entrance.clone());
@@ -49,7 +49,7 @@ pub async fn upgrade(
         let Ok(socket) = upgrade.complete().await else { return };
         let guard = Counted::new(node.clone());
         let full = guard.number > node.options().sockets_max;
-        connection::serve(node, entrance, socket, presented, trace, draining, full).await;
+        connection::serve(node, entrance, socket, presented, trace.id, draining, full).await;
         drop(counted);
     };
     sockets.spawn(context::scope(trace, serve));

@@ -22,6 +22,8 @@ use crate::{
 
 /// Connections that read.
 const READERS_MAX: u32 = 4;
+/// Making or opening the file at the start may take so long.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// A locked database is waited for so long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -64,8 +66,12 @@ impl SqliteLedger {
             .max_connections(READERS_MAX)
             .acquire_timeout(BUSY_TIMEOUT)
             .connect_lazy_with(options.clone());
-        let migrated = sqlx::migrate!("./migrations/sqlite").run(&readers).await;
+        // On a pool of its own: a start on a busy machine may take longer than a request may wait.
+        let starting = SqlitePoolOptions::new().max_connections(1).acquire_timeout(START_TIMEOUT);
+        let starting = starting.connect_lazy_with(options.clone());
+        let migrated = sqlx::migrate!("./migrations/sqlite").run(&starting).await;
         migrated.map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        starting.close().await;
         let first = options.connect().await.map_err(away)?;
         let (jobs, waiting) = mpsc::channel(WRITES_WAITING_MAX);
         tokio::spawn(Writer::new(options, first, clock).run(waiting));

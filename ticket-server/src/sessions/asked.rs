@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use moka::future::Cache;
 use queue_core::{
     ids::{EventId, Jti, Millis, VisitorId},
+    service::context,
     wire::EndReason,
 };
 use serde::Deserialize;
@@ -78,10 +79,10 @@ impl Asked {
         }
         self.seen.insert(key.clone(), ());
         let (peer, answers) = (self.peer.clone(), self.answers.clone());
-        tokio::spawn(async move {
+        tokio::spawn(context::carried(async move {
             let (event, jti) = key.clone();
             answers.get_with(key, async move { ask(&peer, &event, jti).await }).await;
-        });
+        }));
     }
 
     pub(super) fn watch(&self, event: &EventId, visitor: &VisitorId, jti: Jti, until: Millis) {

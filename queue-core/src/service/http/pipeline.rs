@@ -73,7 +73,7 @@ pub(super) async fn answer<A: App>(
     inner: http::Request<Incoming>,
 ) -> Result<HyperResponse, Infallible> {
     let trace = TraceContext::of(inner.headers());
-    context::scope(trace.id, answer_traced(service, connection, inner, trace)).await
+    context::scope(trace, answer_traced(service, connection, inner, trace)).await
 }
 
 async fn answer_traced<A: App>(
