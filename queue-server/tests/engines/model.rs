@@ -16,7 +16,7 @@ use queue_core::{
     limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
     line::{Command, Ended, Line, Lines, Refusal},
     service::{
-        redis::{Arg, Reply, Script},
+        redis::{Arg, Reply, Script, StoreError},
         testing::TestRedis,
     },
     wire::{EndReason, MESSAGE_FIELD, Message, SessionEnded},
@@ -25,7 +25,7 @@ use queue_server::engine::{Engine as _, EngineError, redis::RedisEngine};
 
 use crate::{
     sequences::{Expected, Resolver, Step, sequences},
-    support::{START, TestClock, connect, visitor},
+    support::{TestClock, connect, visitor},
 };
 
 /// Sequences, if `USHER_MODEL_CASES` says nothing else.
@@ -49,20 +49,20 @@ fn scripts_do_what_the_model_does() {
     let pair = Pair::new(engine, clock);
     runtime.block_on(pair.teach());
     let pair = RefCell::new(pair);
-    let result =
-        TestRunner::new(config).run(&sequences(), |steps| runtime.block_on(run(&mut pair.borrow_mut(), &steps)));
+    let result = TestRunner::new(config)
+        .run(&sequences(), |(start, steps)| runtime.block_on(run(&mut pair.borrow_mut(), start, &steps)));
     if let Err(failure) = result {
         panic!("{failure}");
     }
 }
 
-async fn run(pair: &mut Pair, steps: &[Step]) -> TestCaseResult {
-    pair.reset().await;
+async fn run(pair: &mut Pair, start: Millis, steps: &[Step]) -> TestCaseResult {
+    pair.reset(start).await?;
     let mut resolver = Resolver::default();
     for step in steps {
-        let now = pair.clock.now().0.saturating_add_signed(step.jump_ms);
-        pair.clock.set(now);
-        let commands = resolver.commands(&step.action, &pair.lines, &pair.event, Millis(now));
+        let now = step.jump.from(pair.clock.now(), pair.lines.line(&pair.event));
+        pair.clock.set(now.0);
+        let commands = resolver.commands(&step.action, &pair.lines, &pair.event, now);
         for (wait_ms, command) in commands {
             pair.clock.advance(wait_ms);
             pair.step(step.expected, command).await?;
@@ -128,12 +128,13 @@ impl Pair {
         }
     }
 
-    async fn reset(&mut self) {
-        self.engine.store().command("FLUSHALL", ["SYNC"]).await.unwrap();
-        self.clock.set(START);
+    async fn reset(&mut self, start: Millis) -> TestCaseResult {
+        self.engine.store().command("FLUSHALL", ["SYNC"]).await.map_err(away)?;
+        self.clock.set(start.0);
         self.lines = Lines::default();
         self.periods.clear();
         "0".clone_into(&mut self.read_to);
+        Ok(())
     }
 
     async fn step(&mut self, expected: Expected, command: Command) -> TestCaseResult {
@@ -160,10 +161,11 @@ impl Pair {
         let theirs = match theirs {
             Ok(applied) => Ok(applied),
             Err(EngineError::Refused(refusal)) => Err(refusal),
+            Err(EngineError::Unavailable(reason)) => return Err(away(reason)),
             Err(error) => return Err(TestCaseError::fail(format!("{command:?}: {error}"))),
         };
         prop_assert_eq!(&ours, &theirs, "model and reply differ after {:?}", &command);
-        let (store, told) = self.read(dump);
+        let (store, told) = self.read(dump.map_err(away)?);
         let model = self.lines.line(&self.event).map(State::of).unwrap_or_default();
         prop_assert_eq!(&model, &store, "model and store differ after {:?}", &command);
         let expected: Vec<_> = ended.iter().map(|ended| self.message(ended, generation, now)).collect();
@@ -183,7 +185,7 @@ impl Pair {
     }
 
     /// Asks for everything that the store knows.
-    async fn dump(&self) -> Reply {
+    async fn dump(&self) -> Result<Reply, StoreError> {
         let keys = &self.keys;
         let fixed = [
             &keys.meta,
@@ -204,11 +206,13 @@ impl Pair {
         let (line, now) = (self.lines.line(&self.event), self.clock.now());
         for period in &self.periods {
             names.push(keys::seen(&self.event, *period).into());
-            // What the model has forgotten; without a line, what no grace reaches any more.
-            let out_of_reach = period + GRACE_MS_MAX / SEEN_PERIOD_MS + 1 < now.period();
+            // What the model has forgotten; without a line, what no grace reaches: too old, or from before the
+            // clock was set back.
+            let reached = now.period().saturating_sub(GRACE_MS_MAX / SEEN_PERIOD_MS + 1)..=now.period();
+            let out_of_reach = !reached.contains(period);
             args.push(line.map_or(out_of_reach, |line| !line.seen.contains_key(period)).into());
         }
-        self.engine.store().run_list(&self.dump, names, args).await.unwrap()
+        self.engine.store().run_list(&self.dump, names, args).await
     }
 
     /// The state in the store, and what was added to the stream since the last look.
@@ -247,6 +251,11 @@ impl Pair {
         }
         told
     }
+}
+
+/// A store that cannot be asked says nothing about the scripts, and is nothing to shrink.
+fn away(reason: impl std::fmt::Display) -> TestCaseError {
+    TestCaseError::reject(format!("the store is away: {reason}"))
 }
 
 /// Everything that the store knows of a line.

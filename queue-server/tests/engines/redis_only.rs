@@ -6,10 +6,13 @@ use queue_core::{
     ids::{EventId, Generation, Seq},
     line::{Command, Configure, Outcome, Refusal},
     policy::Policy,
-    service::testing::TestRedis,
+    service::{redis::StoreUrl, testing::TestRedis},
     wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, BookingDone, Message, SESSION_ENDED_CHANNEL},
 };
-use queue_server::engine::{Engine as _, EngineError, Health, Signal, redis::RedisEngine};
+use queue_server::engine::{
+    Engine as _, EngineError, Health, Signal,
+    redis::{Options, RedisEngine},
+};
 use tokio::sync::broadcast::Receiver;
 
 use crate::support::{WITHIN, connect, start, visitor, visitors};
@@ -124,7 +127,8 @@ async fn a_long_log_is_read_page_by_page() {
 #[tokio::test]
 async fn a_store_that_hangs_is_unavailable_and_then_resynchronized() {
     let redis = TestRedis::start();
-    let engine = connect(&redis.url(), None).await;
+    let engine = RedisEngine::connect(&StoreUrl::parse(&redis.url()).unwrap(), Options::default());
+    engine.wait_ready(WITHIN).await.unwrap();
     create(&engine).await;
     let (mut signals, mut health) = (engine.signals(), engine.health());
     redis.pause();
@@ -166,6 +170,31 @@ async fn lost_data_is_noticed_by_its_name() {
     };
     assert!(matches!(lost, Err(EngineError::Refused(Refusal::NoSuchEvent))), "{lost:?}");
     assert_ne!(engine.incarnation().await.unwrap(), name);
+}
+
+#[tokio::test]
+async fn a_full_store_takes_nobody_in_and_lets_everybody_go() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    engine.apply(&event(), None, Command::Join { visitors: visitors("v", 4), floor: Seq(0) }).await.unwrap();
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = engine.apply(&event(), None, Command::Join { visitors: visitors("w", 1), floor: Seq(0) }).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable(_))), "{refused:?}");
+    for command in [
+        Command::Status(visitor("v0")),
+        Command::Snapshot,
+        Command::Leave(visitor("v3")),
+        Command::Release(vec![(visitor("v0"), Seq(1))]),
+        Command::Expire,
+        Command::ClearWaiting { upto: queue_core::ids::Rank(9) },
+        Command::ClearActive,
+    ] {
+        let applied = engine.apply(&event(), None, command.clone()).await;
+        assert!(applied.is_ok(), "{command:?}: {applied:?}");
+    }
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    engine.apply(&event(), None, Command::Join { visitors: visitors("w", 1), floor: Seq(0) }).await.unwrap();
 }
 
 #[tokio::test]

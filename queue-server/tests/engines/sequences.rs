@@ -4,21 +4,44 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use queue_core::{
     ids::{EventId, Generation, Millis, Rank, Seq, VisitorId},
+    limits::ENDED_KEPT_MS,
     line::{Command, Configure, Line, Lines},
     policy::Policy,
 };
 
-use crate::support::visitor;
+use crate::support::{START, visitor};
 
 /// Visitors that take part again and again.
 const POOL: u8 = 10;
 
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// How far the clock goes before, in milliseconds; sometimes backward.
-    pub jump_ms: i64,
+    /// How far the clock goes before.
+    pub jump: Jump,
     pub expected: Expected,
     pub action: Action,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Jump {
+    /// Sometimes backward.
+    Ms(i64),
+    /// To when the next session ends, and so much beyond.
+    ToNextEnd(i64),
+    /// To when the log of the ended is begun anew, and so much beyond.
+    ToRotation(i64),
+}
+
+impl Jump {
+    /// The time after it.
+    pub fn from(self, now: Millis, line: Option<&Line>) -> Millis {
+        let (to, ms) = match self {
+            Self::Ms(ms) => (now, ms),
+            Self::ToNextEnd(ms) => (line.and_then(|line| line.by_end.first()).map_or(now, |(ends, _)| *ends), ms),
+            Self::ToRotation(ms) => (line.map_or(now, |line| line.ended.rotated.plus(ENDED_KEPT_MS)), ms),
+        };
+        Millis(to.0.saturating_add_signed(ms))
+    }
 }
 
 /// The generation that the caller believes in.
@@ -87,18 +110,25 @@ pub enum Number {
     Plain(u64),
 }
 
-pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
+/// When a sequence begins, and its steps.
+pub fn sequences() -> impl Strategy<Value = (Millis, Vec<Step>)> {
+    // Ordinary times, turns of years and leap days, and any.
+    let start = prop_oneof![
+        4 => Just(START),
+        1 => select(vec![1_709_164_795_000, 1_735_689_590_000, 1_767_225_599_999, 4_107_542_390_000_u64]),
+        1 => 1_500_000_000_000..4_100_000_000_000_u64,
+    ];
     // Most sequences begin with an event that is there.
-    (configure(), vec(step(), 1..40), any::<bool>()).prop_map(|(first, mut steps, bare)| {
+    (start, configure(), vec(step(), 1..40), any::<bool>()).prop_map(|(start, first, mut steps, bare)| {
         if !(bare && steps.len() % 8 == 0) {
-            steps.insert(0, Step { jump_ms: 0, expected: Expected::Any, action: first });
+            steps.insert(0, Step { jump: Jump::Ms(0), expected: Expected::Any, action: first });
         }
-        steps
+        (Millis(start), steps)
     })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let jump_ms = prop_oneof![
+    let ms = prop_oneof![
         8 => Just(0),
         6 => 1..50_i64,
         5 => 50..3_000_i64,
@@ -106,10 +136,15 @@ fn step() -> impl Strategy<Value = Step> {
         2 => select(vec![29_999, 30_000, 30_001, 60_000, 300_000]),
         1 => 40_000..4_000_000_i64,
         1 => select(vec![3_599_999, 3_600_000, 7_200_001]),
-        1 => -5_000..0_i64,
+        1 => prop_oneof![3 => -5_000..0_i64, 1 => -200_000..0_i64],
+    ];
+    let jump = prop_oneof![
+        24 => ms.prop_map(Jump::Ms),
+        2 => (-1..2_i64).prop_map(Jump::ToNextEnd),
+        1 => (-1..2_i64).prop_map(Jump::ToRotation),
     ];
     let expected = prop_oneof![6 => Just(Expected::Any), 6 => Just(Expected::Current), 1 => Just(Expected::Stale)];
-    (jump_ms, expected, action()).prop_map(|(jump_ms, expected, action)| Step { jump_ms, expected, action })
+    (jump, expected, action()).prop_map(|(jump, expected, action)| Step { jump, expected, action })
 }
 
 fn action() -> impl Strategy<Value = Action> {

@@ -14,7 +14,10 @@ use queue_core::{
         Admitted, Applied, Command, Configure, Description, Joined, Outcome, Place, SessionState, Snapshot, Standing,
     },
     policy::Policy,
-    service::{redis::StoreUrl, testing::TestRedis},
+    service::{
+        redis::{Options as StoreOptions, StoreUrl},
+        testing::TestRedis,
+    },
 };
 use queue_server::engine::{
     Engine, EngineError, Signal,
@@ -26,7 +29,7 @@ use tokio::sync::broadcast;
 /// When tests begin.
 pub const START: u64 = 1_760_000_010_000;
 /// Whoever waits for longer waits for nothing.
-pub const WITHIN: Duration = Duration::from_secs(10);
+pub const WITHIN: Duration = Duration::from_secs(20);
 
 /// A clock that goes when it is told to.
 #[derive(Clone)]
@@ -51,9 +54,10 @@ impl TestClock {
     }
 }
 
-/// An engine on the store at `url`, by `clock` if there is one.
+/// An engine on the store at `url`, by `clock` if there is one. It is patient: a busy machine is no fault.
 pub fn start(url: &str, clock: Option<&TestClock>) -> RedisEngine {
-    let options = Options { virtual_clock: clock.map(TestClock::reader), ..Options::default() };
+    let store = StoreOptions { command_timeout: WITHIN, connect_timeout: WITHIN, ..StoreOptions::default() };
+    let options = Options { store, virtual_clock: clock.map(TestClock::reader) };
     RedisEngine::connect(&StoreUrl::parse(url).unwrap(), options)
 }
 
