@@ -2,8 +2,17 @@
 //!
 //! Whoever asks gets a map that is at least as new as the question. Requests that come while a map
 //! is being written wait for it and then look at the version, so that one change costs one map.
+//!
+//! A map lives until the last peer that asked for it has read it. All maps that live, read or not, are
+//! bounded: who asks for one more while the bound is reached is told that there is too much work.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -17,9 +26,41 @@ use crate::{
     model::{Command, Hall, Outcome, SeatState, Snapshot, Tally, Version},
 };
 
+/// Maps that somebody still reads take so much memory at most, give or take the newest of each event.
+const MAPS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// The maps of all events.
 #[derive(Default)]
-pub(super) struct SeatViews(DashMap<EventId, Arc<Mutex<Slot>>>);
+pub(super) struct SeatViews {
+    events: DashMap<EventId, Arc<Mutex<Slot>>>,
+    /// Bytes of all maps that live.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// A map as it is sent.
+struct Map {
+    text: String,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Map {
+    fn new(text: String, bytes: &Arc<AtomicUsize>) -> Self {
+        bytes.fetch_add(text.len(), Ordering::Relaxed);
+        Self { text, bytes: Arc::clone(bytes) }
+    }
+}
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.text.len(), Ordering::Relaxed);
+    }
+}
 
 /// What was written last for one event.
 #[derive(Default)]
@@ -72,7 +113,7 @@ impl SeatView {
 impl Office {
     /// The sale of an event as it is now.
     pub async fn seat_view(&self, hall: &Arc<Hall>) -> Result<Arc<SeatView>, ApiError> {
-        let slot = Arc::clone(&self.views.0.entry(hall.event.clone()).or_default());
+        let slot = Arc::clone(&self.views.events.entry(hall.event.clone()).or_default());
         let mut slot = slot.lock().await;
         let version = match self.ask(&hall.event, Command::Version).await? {
             Outcome::Version(version) => version,
@@ -80,6 +121,10 @@ impl Office {
         };
         if let Some(view) = slot.view.as_ref().filter(|view| view.version == version) {
             return Ok(Arc::clone(view));
+        }
+        let newest = slot.view.as_ref().map_or(0, |view| view.json.len());
+        if self.views.bytes.load(Ordering::Relaxed) > MAPS_BYTES_MAX + newest {
+            return Err(Code::Overloaded.into());
         }
         let hall = self.hall_at(hall, version).await?;
         let snapshot = match self.ask(&hall.event, Command::Snapshot).await? {
@@ -91,7 +136,7 @@ impl Office {
             _ => Arc::new(Texts::new(&hall)),
         };
         slot.texts = Some((hall.revision, Arc::clone(&texts)));
-        let view = Arc::new(write(&hall, &texts, &snapshot));
+        let view = Arc::new(write(&hall, &texts, &snapshot, &self.views.bytes));
         slot.view = Some(Arc::clone(&view));
         Ok(view)
     }
@@ -132,7 +177,7 @@ impl Texts {
     }
 }
 
-fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot) -> SeatView {
+fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot, bytes: &Arc<AtomicUsize>) -> SeatView {
     let version = snapshot.version;
     let mut json = String::with_capacity(texts.head.len() + texts.bytes + 64);
     json.push_str(&texts.head);
@@ -164,7 +209,7 @@ fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot) -> SeatView {
     });
     SeatView {
         etag: format!("\"{}-{}\"", version.epoch, version.version),
-        json: json.into(),
+        json: Bytes::from_owner(Map::new(json, bytes)),
         version,
         kinds: kinds.collect(),
     }

@@ -40,3 +40,42 @@ async fn who_never_reads_is_dropped() {
     patience::never_reading(&sale.victim, "/api/v1/seats/events/hall").await;
     sale.victim.unhurt().await;
 }
+
+/// Each asks for the map of a large hall after it has changed, and reads nothing of it: each map lives for as long as
+/// its reader, so their number is bounded, and the holds go on.
+#[tokio::test]
+async fn maps_that_nobody_reads_are_bounded() {
+    const READERS: u32 = 40;
+    const SEATS: u32 = 100_000;
+    const GROWTH_KB_MAX: u64 = (256 + 128) * 1024;
+    let mut sale = Sale::open().await;
+    let mut large = sale::hall();
+    large["sections"] = serde_json::json!([
+        {"section": "A", "ticketTypeId": "std", "rows": SEATS / 100, "seatsPerRow": 100}
+    ]);
+    sale.event("large", &large).await;
+    let map = "/api/v1/seats/events/large";
+    let bytes = sale.victim.ask("GET", map, "", "").await.body.len() as u64;
+    assert!(u64::from(READERS) * bytes > 384 << 20, "{bytes} bytes are too few to tell");
+    sale.victim.remember().await;
+    let ask = format!("GET {map} HTTP/1.1\r\nhost: {}\r\n\r\n", sale.victim.public);
+    let mut readers = Vec::new();
+    for reader in 0..READERS {
+        let token = sale::bearer(&sale::token(&sale.key, "large", 100 + reader as u8));
+        let body = serde_json::json!({"eventId": "large", "seatIds": [format!("A-1-{}", reader + 1)]}).to_string();
+        let held = sale.victim.ask("POST", "/api/v1/seats/reserve", &token, &body).await;
+        assert_eq!(held.status, 201, "{held:?}");
+        let raw = hostile::Raw::say(sale.victim.public, &ask).await;
+        // Answered, with whatever it is; nothing of it is read.
+        let mut first = [0; 1];
+        raw.tcp.peek(&mut first).await.unwrap();
+        readers.push(raw);
+    }
+    let grown = sale.victim.rss_kb().saturating_sub(sale.victim.rss_kb_before());
+    assert!(grown < GROWTH_KB_MAX, "{grown} KiB for {READERS} maps of {bytes} bytes");
+    let refused = sale.victim.ask("GET", map, "", "").await;
+    assert_eq!(refused.refusal(), (503, "OVERLOADED".into()));
+    drop(readers);
+    sale.victim.let_go().await;
+    assert_eq!(sale.victim.ask("GET", map, "", "").await.status, 200);
+}
