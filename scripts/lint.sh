@@ -20,7 +20,17 @@ deny() {
   fi
 }
 
+# One file of each server reads the wall clock; everything else is given the time.
+clocks() {
+  if grep -rnE 'SystemTime::now|Timestamp::now' --include='*.rs' queue-core/src queue-server/src ticket-server/src bench/src |
+    grep -v '/src/clock\.rs:'; then
+    printf 'lint: the wall clock is read outside of clock.rs\n' >&2
+    return 1
+  fi
+}
+
 cargo fmt --all --check
+clocks
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 if have cargo-deny; then deny; else skip cargo-deny; fi
 if have shellcheck; then shellcheck scripts/*.sh .ci/run; else skip shellcheck; fi

@@ -10,7 +10,8 @@ failed=()
 step() { printf '\n== %s\n' "$*"; }
 
 step "build"
-cargo build --workspace --locked
+# With the tests at once: dependencies are then built with one set of features, and only once.
+cargo build --workspace --all-features --locked --bins --tests
 
 step "acceptance: two nodes on one Redis, driven by Python clients"
 .venv/bin/python tests/acceptance/two_nodes.py --bin-dir "$bin_dir" || failed+=("tests/acceptance/two_nodes.py")
