@@ -13,9 +13,9 @@ local generation, not_before = meta[1], tonumber(meta[5])
 if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) or GRACE_PERIODS ~= meta[3] then
   return {STALE_PERIOD, now, generation, tonumber(meta[3])}
 end
--- Nobody looked for longer than a period: the store was away, or every node was. Those who are there must
--- first be heard again.
-if now - tonumber(meta[4]) > SEEN_PERIOD_MS then
+-- Nobody looked for longer than a period: the store was away, or every node was; or its clock was set back.
+-- Those who are there must first be heard again.
+if math.abs(now - tonumber(meta[4])) > SEEN_PERIOD_MS then
   not_before = now + tonumber(meta[2]) + SEEN_PERIOD_MS
 end
 redis.call('HSET', META, 'swept', now, 'sweep_not_before', not_before)

@@ -353,9 +353,9 @@ impl Line {
     }
 
     fn abandon(&mut self, first_byte: u64, len: usize, now: Millis) -> Vec<VisitorId> {
-        // Nobody looked for longer than a period: the store was away, or every node was. Those who are
-        // there must first be heard again.
-        if now.since(self.swept) > SEEN_PERIOD_MS {
+        // Nobody looked for longer than a period: the store was away, or every node was; or its clock was set
+        // back. Those who are there must first be heard again.
+        if now.0.abs_diff(self.swept.0) > SEEN_PERIOD_MS {
             self.sweep_not_before = now.plus(self.policy.grace_ms() + SEEN_PERIOD_MS);
         }
         self.swept = now;
