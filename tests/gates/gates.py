@@ -123,6 +123,11 @@ class Process:
                 [str(arg) for arg in args], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env={**clean, **(env or {})}
             )
 
+    def freeze(self):
+        """Stops it; returns when the last of its threads stands still."""
+        self.child.send_signal(signal.SIGSTOP)
+        os.waitpid(self.child.pid, os.WUNTRACED)
+
     def end(self, how=signal.SIGTERM):
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGCONT)
@@ -578,7 +583,7 @@ class Run:
     def away(self):
         session = self.queue.session()
         before = self.backend.asked
-        self.queue.process.child.send_signal(signal.SIGSTOP)
+        self.queue.process.freeze()
         if self.kind is not Traefik:  # Traefik waits 30 s for an answer.
             answer = self.get(headers=session.cookie)
             self.refused("closed while queue-server hangs", answer, self.gate.away)
