@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::steps::{Step, World, sequence};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use ticket_server::ids::ReservationId;
 use ticket_server::model::{Command, Outcome, Refusal, What};
 
@@ -90,7 +90,10 @@ fn count(item: &str) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/engines/model.proptest-regressions"))),
+        ..ProptestConfig::with_cases(2_000)
+    })]
     #[test]
     fn the_rules_hold_after_every_step(steps in sequence()) {
         run(steps)?;

@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use crate::steps::{START, Step, World, sequence};
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    test_runner::{FileFailurePersistence, TestRunner},
+};
 use queue_core::{
     ids::EventId,
     service::{
@@ -60,7 +63,9 @@ fn redis_does_what_the_model_does() {
         RedisEngine::with_clock(store, Clock::Virtual(Arc::clone(&time)))
     });
     let count = AtomicUsize::new(0);
-    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) };
+    // A sequence that fails is kept, and tried first from then on.
+    let kept = FileFailurePersistence::Direct("tests/engines/model_redis.proptest-regressions");
+    let config = ProptestConfig { failure_persistence: Some(Box::new(kept)), ..ProptestConfig::with_cases(cases()) };
     let result = TestRunner::new(config).run(&sequence(), |steps| {
         let event = EventId::new(&format!("e{}", count.fetch_add(1, Ordering::SeqCst))).unwrap();
         let result = runtime.block_on(run(&engine, &time, &event, steps));

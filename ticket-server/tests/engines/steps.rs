@@ -48,8 +48,16 @@ fn seats() -> impl Strategy<Value = Vec<u32>> {
     proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 1..=3).prop_shuffle()
 }
 
-fn few() -> impl Strategy<Value = Vec<u32>> {
-    proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 0..=2)
+/// How many seats there are, and which are taken out: a few, and sometimes a block that is larger than what
+/// the script handles at once.
+fn hall() -> impl Strategy<Value = (u32, Vec<u32>)> {
+    let few = proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 0..=2);
+    let block = prop_oneof![4 => Just(0..0_u32), 1 => Just(1024..2048), 1 => Just(1030..2060)];
+    (SEATS - 1..SEATS + 6, few, block).prop_map(|(seats, mut blocked, block)| {
+        let seats = if block.is_empty() { seats } else { 2100 };
+        blocked.extend(block);
+        (seats, blocked)
+    })
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
@@ -64,10 +72,10 @@ pub fn step() -> impl Strategy<Value = Step> {
     let hold = || 0..6_usize;
     prop_oneof![
         12 => time.prop_map(Step::Wait),
-        2 => (any::<bool>(), SEATS - 1..SEATS + 6, few(), proptest::option::of(0..7_u64)).prop_map(
-            |(stale, seats, blocked, quantity)| Step::Configure { stale, seats, blocked, quantity }),
-        1 => (0..2_u64, SEATS - 1..SEATS + 6, few())
-            .prop_map(|(ahead, seats, blocked)| Step::Restore { ahead, seats, blocked }),
+        2 => (any::<bool>(), hall(), proptest::option::of(0..7_u64)).prop_map(
+            |(stale, (seats, blocked), quantity)| Step::Configure { stale, seats, blocked, quantity }),
+        1 => (0..2_u64, hall())
+            .prop_map(|(ahead, (seats, blocked))| Step::Restore { ahead, seats, blocked }),
         1 => Just(Step::Open),
         16 => (who(), seats(), 10_000..60_000_u64, proptest::bool::weighted(0.05), proptest::option::weighted(0.1, hold()))
             .prop_map(|((visitor, session), seats, hold_ms, stale, again)| {

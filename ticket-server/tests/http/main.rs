@@ -4,6 +4,7 @@ mod account;
 mod confirming;
 mod events;
 mod finishing;
+mod process;
 mod sessions;
 mod store;
 mod support;

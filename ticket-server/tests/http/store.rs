@@ -111,3 +111,22 @@ async fn the_ledger_is_the_second_barrier() {
     let metrics = server.ops_get("/metrics").await;
     assert!(metrics.contains("usher_ticket_oversold_total 1"), "{metrics}");
 }
+
+/// Somebody else has the database locked: nothing is acknowledged, nothing is lost.
+#[tokio::test]
+async fn a_ledger_that_is_away_is_said_to_be() {
+    use sqlx::{Connection as _, SqliteConnection};
+    let server = TestServer::with_hall(Kind::Memory).await;
+    let (ann, bob) = (server.visitor(1), server.visitor(2));
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    let file = format!("sqlite:{}", server.folder.path().join("state/tickets.db").display());
+    let mut other = SqliteConnection::connect(&file).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let refused = server.act(&ann, &id, "confirm").await.is(503, "LEDGER_UNAVAILABLE");
+    assert!(refused.headers.contains_key("retry-after"));
+    server.act(&ann, &id, "cancel").await.is(409, "RESERVATION_NOT_HELD");
+    server.hold(&bob, &["A-1-2"]).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(server.act(&ann, &id, "confirm").await.ok(200)["state"], "CONFIRMED");
+    assert_eq!(server.state_of("A-1-1").await, "SOLD");
+}
