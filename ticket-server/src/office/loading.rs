@@ -148,10 +148,15 @@ impl Office {
         if before.is_none() && self.catalog.len() >= EVENTS_MAX {
             return Err(ApiError::invalid("", format!("there are {EVENTS_MAX} events already")));
         }
-        let hall = match &before {
-            Some(before) => before.changed(body),
-            None => Hall::new(event.clone(), body),
-        };
+        let name = event.clone();
+        let building = tokio::task::spawn_blocking(move || {
+            let hall = match &before {
+                Some(before) => before.changed(body),
+                None => Hall::new(name, body),
+            };
+            (before, hall)
+        });
+        let (before, hall) = building.await.map_err(ApiError::internal)?;
         let hall = Arc::new(hall.map_err(|error| ApiError::invalid("seats", error))?);
         self.reshape(before.as_ref(), &hall).await?;
         if let Err(error) = self.ledger.put_event(stored_event(&hall)).await {

@@ -1,7 +1,8 @@
 //! The public side of a sale: every seat's state as JSON, written once for each version.
 //!
 //! Whoever asks gets a map that is at least as new as the question. Requests that come while a map
-//! is being written wait for it and then look at the version, so that one change costs one map.
+//! is being written wait for it and then look at the version, so that one change costs one map. Maps of
+//! large halls cost so much that in a rush they would be all that is done: they may be a little old.
 //!
 //! A map lives until the last peer that asked for it has read it. All maps that live, read or not, are
 //! bounded: who asks for one more while the bound is reached is told that there is too much work.
@@ -12,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -28,6 +30,11 @@ use crate::{
 
 /// Maps that somebody still reads take so much memory at most, give or take the newest of each event.
 const MAPS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A map of more seats than this may be [`LARGE_KEPT`] old.
+const LARGE_SEATS_MIN: usize = 20_000;
+/// How old the map of a large hall may be.
+const LARGE_KEPT: Duration = Duration::from_millis(250);
 
 /// The maps of all events.
 #[derive(Default)]
@@ -87,6 +94,8 @@ pub struct SeatView {
     /// The body of `GET …/seats/events/{eventId}`.
     pub json: Bytes,
     version: Version,
+    seats: usize,
+    written: Instant,
     kinds: HashMap<TicketTypeId, Availability>,
 }
 
@@ -104,6 +113,10 @@ pub struct Availability {
 }
 
 impl SeatView {
+    fn is_young_enough(&self, hall: &Hall) -> bool {
+        self.seats > LARGE_SEATS_MIN && self.version.revision == hall.revision && self.written.elapsed() < LARGE_KEPT
+    }
+
     /// What is left of a type.
     pub fn availability(&self, kind: &TicketTypeId) -> Availability {
         self.kinds.get(kind).cloned().unwrap_or_default()
@@ -115,6 +128,9 @@ impl Office {
     pub async fn seat_view(&self, hall: &Arc<Hall>) -> Result<Arc<SeatView>, ApiError> {
         let slot = Arc::clone(&self.views.events.entry(hall.event.clone()).or_default());
         let mut slot = slot.lock().await;
+        if let Some(view) = slot.view.as_ref().filter(|view| view.is_young_enough(hall)) {
+            return Ok(Arc::clone(view));
+        }
         let version = match self.ask(&hall.event, Command::Version).await? {
             Outcome::Version(version) => version,
             other => return Err(unexpected(&other)),
@@ -211,6 +227,8 @@ fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot, bytes: &Arc<AtomicUsiz
         etag: format!("\"{}-{}\"", version.epoch, version.version),
         json: Bytes::from_owner(Map::new(json, bytes)),
         version,
+        seats: texts.seats.len(),
+        written: Instant::now(),
         kinds: kinds.collect(),
     }
 }

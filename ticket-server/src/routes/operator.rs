@@ -51,7 +51,9 @@ impl OperatorApp {
         let id = request.param("id").and_then(|id| EventId::new(&id).ok());
         let event = id.ok_or_else(|| ApiError::invalid("id", InvalidId))?;
         let body = request.read_json::<Value>(BODY_BYTES_MAX).await?;
-        let body = EventBody::from_json(body).map_err(bodies::refused)?;
+        // The largest definitions take longer than a thread that serves others should be away.
+        let body = tokio::task::spawn_blocking(|| EventBody::from_json(body)).await.map_err(ApiError::internal)?;
+        let body = body.map_err(bodies::refused)?;
         let (created, hall) = self.office.put_event(&event, body).await?;
         let status = if created { StatusCode::CREATED } else { StatusCode::OK };
         let mut response = json(status, &ShownEvent::of(&hall));
