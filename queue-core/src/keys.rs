@@ -26,6 +26,11 @@ pub fn session_ended_log(event: &EventId) -> String {
     key(event, "session-ended")
 }
 
+/// A string: `event` was removed by an operator. Goes by itself after a day.
+pub fn removed(event: &EventId) -> String {
+    key(event, "removed")
+}
+
 /// The bitmap of who was heard of in one period.
 pub fn seen(event: &EventId, period: u64) -> String {
     key(event, &format!("seen:{period}"))

@@ -153,6 +153,10 @@ impl Engine for MemoryEngine {
         Ok(older.take(count.min(AUDIT_PAGE_MAX)).cloned().collect())
     }
 
+    async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError> {
+        Ok(!self.lines.lock().events().any(|known| known == event))
+    }
+
     fn gathers(&self) -> bool {
         false
     }

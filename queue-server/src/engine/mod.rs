@@ -113,6 +113,18 @@ pub trait Engine: Send + Sync + 'static {
     /// What operators changed, newest first: up to `count` entries older than `before`.
     async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError>;
 
+    /// Whether an event that is gone was removed by an operator since the store's data was named. May forget that
+    /// after a day.
+    async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError>;
+
+    /// The caller has missed signals: what can be told again is told again.
+    fn fell_behind(&self) {}
+
+    /// Messages from other processes that made no sense and were skipped.
+    fn malformed_total(&self) -> u64 {
+        0
+    }
+
     /// Whether many joins in one call are cheaper than one call each.
     fn gathers(&self) -> bool;
 }

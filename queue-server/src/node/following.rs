@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use queue_core::{
     close::CloseCode,
-    ids::EventId,
+    ids::{EventId, Millis},
     line::Command,
     service::http::ApiError,
     token::place::PlaceClaims,
@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{
     LocalLine, Node, Who, answer,
     places::Joining,
-    push::{Phase, Slot},
-    show::text,
+    push::{Inner, Phase, Slot},
+    show::{self, text},
 };
 use crate::engine::TakenOver;
 
@@ -52,6 +52,10 @@ impl Node {
         if let Some(older) = older {
             older.with(|inner| inner.finish(None, CloseCode::TakenOver));
         }
+        // Removed between the join and now: nobody looks at this line any more.
+        if line.gone.is_cancelled() {
+            slot.with(|inner| over(&line, inner, self.now()));
+        }
         if active {
             slot.with(|inner| inner.ping());
         } else {
@@ -68,6 +72,13 @@ impl Node {
             });
         }
         Following { node: self.clone(), line, slot, claimed: false }
+    }
+}
+
+/// The event was removed: there is nothing to follow.
+pub(super) fn over(line: &LocalLine, inner: &mut Inner, now: Millis) {
+    if inner.phase != Phase::Over {
+        show::ended(inner, answer::ended(line, now, EndReason::Gone));
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use queue_core::{
@@ -17,11 +18,13 @@ use queue_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{LocalLine, Node, api_error, broken};
+use super::{LocalLine, Node, broken};
 use crate::engine::EngineError;
 
 /// Joins of one event that wait for the store on this node, at most.
 pub const WAITING_JOINS_MAX: usize = 8_192;
+/// A join that has waited for so long is told that the store is away, and is not sent any more.
+const JOIN_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// A join on its way.
 pub struct Job {
@@ -47,11 +50,17 @@ pub async fn join(node: &Node, line: &LocalLine, visitor: VisitorId) -> Result<J
             node.metrics.join_refused();
             ApiError::new(Code::Overloaded)
         })?;
-        answer.await.map_err(|_| ApiError::new(Code::StoreUnavailable).log("the node stops"))?
+        let unavailable = |why| ApiError::new(Code::StoreUnavailable).log(why);
+        let answer = tokio::time::timeout(JOIN_WITHIN, answer).await;
+        let answer = answer.map_err(|_| unavailable("the store takes too long"))?;
+        answer.map_err(|_| unavailable("the line or the node has ended"))?
     } else {
         apply(node, line, vec![visitor]).await.map(|answers| answers[0])
     };
-    answer.map_err(api_error)
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(node.refused(line, error).await),
+    }
 }
 
 /// Sends what has gathered, again and again.
@@ -62,7 +71,11 @@ pub async fn gather(node: Arc<Node>, event: EventId, mut jobs: mpsc::Receiver<Jo
     while jobs.recv_many(&mut batch, JOIN_BATCH_MAX).await > 0 {
         let Some(node) = node.upgrade() else { return };
         let Some(line) = node.lines.get(&event).map(|line| line.clone()) else { return };
-        send(&node, &line, &mut batch).await;
+        // Who has given up holds no token: a place would only be abandoned.
+        batch.retain(|job| !job.reply.is_closed());
+        if !batch.is_empty() {
+            send(&node, &line, &mut batch).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -31,8 +31,9 @@ pub const VIEW_AGE_MS_MAX: u64 = 2_000;
 pub struct Known {
     pub generation: Generation,
     pub policy: Policy,
-    /// The summary's `version` that this policy belongs to.
+    /// The summary's `version` that this belongs to.
     pub version: u64,
+    pub paused: bool,
 }
 
 /// The line at one instant.
@@ -64,8 +65,14 @@ pub struct LocalLine {
     pub metrics: LineMetrics,
     /// Joins on their way to the store.
     pub joins: mpsc::Sender<joins::Job>,
+    /// Who left the line after the view was read, and when this node heard of it.
+    left: Mutex<HashMap<VisitorId, Millis>>,
+    /// Nothing is told from views before this: an operator changed the line.
+    changed: AtomicU64,
     /// When somebody last asked here, by the store's clock.
     asked: AtomicU64,
+    /// Messages may have been lost: the next look asks about the sessions that have a socket here.
+    pub doubtful: AtomicBool,
     /// Look at the line now.
     pub look: Notify,
     /// Somebody may be let in.
@@ -90,7 +97,12 @@ impl LocalLine {
         metrics.capacity(policy.capacity);
         Self {
             event,
-            known: ArcSwap::from_pointee(Known { generation, policy, version: summary.version }),
+            known: ArcSwap::from_pointee(Known {
+                generation,
+                policy,
+                version: summary.version,
+                paused: summary.paused,
+            }),
             seq_floor: summary.seq.0.into(),
             // Nothing is told from the first view: it is of no time at all.
             view: ArcSwap::from_pointee(View {
@@ -106,7 +118,10 @@ impl LocalLine {
             slots: Mutex::default(),
             metrics,
             joins,
+            left: Mutex::default(),
+            changed: 0.into(),
             asked: now.0.into(),
+            doubtful: false.into(),
             look: Notify::new(),
             admit: Notify::new(),
             gone: CancellationToken::new(),
@@ -133,13 +148,30 @@ impl LocalLine {
     /// The latest view, if it is new enough to tell from.
     pub fn fresh_view(&self, now: Millis) -> Option<Arc<View>> {
         let view = self.view.load();
-        let fresh = now.since(view.as_of) <= VIEW_AGE_MS_MAX && view.generation == self.generation();
+        let fresh = now.since(view.as_of) <= VIEW_AGE_MS_MAX
+            && view.as_of.0 >= self.changed.load(Ordering::Relaxed)
+            && view.generation == self.generation();
         fresh.then(|| view.clone())
     }
 
     /// A sign of life of the waiter at `rank`.
     pub fn hear(&self, rank: Rank, now: Millis) {
         self.heard.lock().mark(rank, now);
+    }
+
+    /// This visitor left the line: they are not told from a view that still has them.
+    pub fn leave_view(&self, visitor: &VisitorId, now: Millis) {
+        self.left.lock().insert(visitor.clone(), now);
+    }
+
+    /// The line changed for everybody: nothing is told from views before `now`.
+    pub fn change_view(&self, now: Millis) {
+        self.changed.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether the view still holds for this waiter.
+    pub fn in_view(&self, view: &View, rank: Rank, visitor: &VisitorId) -> bool {
+        view.index.contains(rank) && !self.left.lock().contains_key(visitor)
     }
 
     /// Somebody asks here: the line is looked at each tick for a while. Wakes it if it slept.
@@ -157,6 +189,17 @@ impl LocalLine {
     /// Look at the line now.
     pub fn kick(&self) {
         self.look.notify_one();
+    }
+
+    /// Messages may have been lost: look at everything again.
+    pub fn resync(&self) {
+        self.doubtful.store(true, Ordering::Release);
+        self.kick();
+    }
+
+    /// All sockets of the line.
+    pub fn all_slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
     }
 
     /// Takes note of a number that was handed out.
@@ -181,6 +224,8 @@ impl LocalLine {
         self.metrics.line(summary.waiting, summary.active);
         let view = Arc::new(View { generation, as_of, summary, index: PositionIndex::new(first_byte, &present) });
         self.view.store(view.clone());
+        // Left in the same millisecond or later: the next view knows.
+        self.left.lock().retain(|_, at| *at >= as_of);
         view
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use queue_core::{
     ids::{Generation, Jti, Seq},
     limits::SEQ_RESTORE_GAP,
-    line::{Command, Configure, Outcome, Standing},
+    line::{Command, Configure, Outcome, Refusal, Standing},
     service::trace::random_u64,
     wire::EndReason,
 };
@@ -17,11 +17,14 @@ use super::{
 };
 use crate::engine::EngineError;
 
-/// A socket here waits, but the line no longer has its place: looks the visitor up, and tells them.
-pub async fn waiter(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) {
-    if let Err(error) = look_up(node, line, slot).await {
-        tracing::debug!(event = %line.event, %error, "a waiter cannot be looked up");
+/// A socket here waits but the line no longer has its place, or it may have missed the end of its session: looks
+/// the visitor up, and tells them. Says whether it could.
+pub async fn visitor(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> bool {
+    let told = look_up(node, line, slot).await;
+    if let Err(error) = &told {
+        tracing::debug!(event = %line.event, %error, "a visitor cannot be looked up");
     }
+    told.is_ok()
 }
 
 async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> Result<(), EngineError> {
@@ -30,13 +33,20 @@ async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> Result
     let (now, generation) = (applied.now, applied.generation);
     match standing {
         // Joined anew elsewhere: this socket follows the new place.
-        Standing::Waiting { seq, .. } => slot.with(|inner| (inner.seq, inner.generation) = (seq, generation)),
+        Standing::Waiting { seq, .. } => slot.with(|inner| {
+            (inner.seq, inner.generation) = (seq, generation);
+            if inner.phase == Phase::Active {
+                inner.phase = Phase::Waiting;
+            }
+        }),
         Standing::Active { seq, expires } => {
             let jti = Jti { generation, seq };
             let status = answer::active(node, line, now, &slot.visitor, jti, expires);
             slot.with(|inner| {
-                if inner.phase == Phase::Waiting {
-                    inner.seq = seq;
+                inner.doubt = false;
+                let told = inner.phase == Phase::Active && (inner.seq, inner.generation) == (seq, generation);
+                if inner.phase != Phase::Over && !told {
+                    (inner.seq, inner.generation) = (seq, generation);
                     show::admitted(inner, status);
                 }
             });
@@ -50,7 +60,11 @@ async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> Result
         Standing::Ended { reason, .. } => {
             slot.with(|inner| show::ended(inner, answer::ended(line, now, reason)));
         }
-        Standing::Unknown => slot.with(|inner| show::ended(inner, answer::ended(line, now, EndReason::Gone))),
+        Standing::Unknown => slot.with(|inner| {
+            let same = inner.generation == generation;
+            let reason = if same { EndReason::Gone } else { EndReason::QueueReset };
+            show::ended(inner, answer::ended(line, now, reason));
+        }),
     }
     Ok(())
 }
@@ -75,22 +89,43 @@ async fn restore(
 /// The store has no such event any more: it was removed, or the store lost its data and is told again.
 pub async fn event(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<Duration, EngineError> {
     let incarnation = node.engine.incarnation().await?;
-    if *line.incarnation.lock() == incarnation {
+    let same_data = *line.incarnation.lock() == incarnation;
+    // In data that this node has not seen the event may have been written back by another one, and removed since.
+    if same_data || node.engine.was_removed(&line.event).await? {
         tracing::info!(event = %line.event, "the event was removed");
         node.forget(line);
         return Ok(node.options.idle_tick);
     }
+    if write_back(node, line).await? {
+        tracing::warn!(event = %line.event, "the store lost its data: the policy is written back, the line starts anew");
+    }
+    *line.incarnation.lock() = incarnation;
+    Ok(Duration::ZERO)
+}
+
+/// Makes the line again as this node knows it. Whoever does that first does it for all: `false` for the others.
+async fn write_back(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<bool, EngineError> {
     let policy = line.known.load().policy.clone();
     // Sessions of the lost line may be out there until their time is over: nobody is admitted before.
     let closed_ms = policy.active_ttl_ms();
-    let configure = Configure {
-        policy,
-        generation: Generation(random_u64()),
-        floor: Seq(line.floor().0 + SEQ_RESTORE_GAP),
-        closed_ms,
+    let generation = Generation(random_u64());
+    let floor = Seq(line.floor().0 + SEQ_RESTORE_GAP);
+    let (paused, draining) = {
+        let view = line.view.load();
+        (view.summary.paused, view.summary.draining)
     };
-    node.apply(line, None, Command::Configure(configure)).await?;
-    *line.incarnation.lock() = incarnation;
-    tracing::warn!(event = %line.event, "the store lost its data: the policy is written back, the line starts anew");
-    Ok(Duration::ZERO)
+    let configure = Command::Configure(Configure { policy, generation, floor, closed_ms });
+    // A line that is there has another generation: it is left as it is.
+    match node.apply(line, Some(generation), configure).await {
+        Ok(_) => {}
+        Err(EngineError::Refused(Refusal::StaleGeneration(_))) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // What an operator had stopped stays stopped.
+    for (was, command) in [(draining, Command::Drain), (paused, Command::Pause)] {
+        if was {
+            node.apply(line, Some(generation), command).await?;
+        }
+    }
+    Ok(true)
 }

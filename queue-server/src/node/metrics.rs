@@ -46,11 +46,9 @@ impl NodeMetrics {
     pub fn join_batch(&self, size: usize) {
         self.join_batch.record(size as f64);
     }
-    pub fn malformed(&self) {
-        self.malformed.increment(1);
-    }
     pub fn store(&self, engine: &dyn Engine) {
         self.store_commands.absolute(engine.commands_total());
+        self.malformed.absolute(engine.malformed_total());
         self.store_up.set(f64::from(u8::from(*engine.health().borrow() == Health::Up)));
     }
 }
@@ -82,6 +80,12 @@ impl LineMetrics {
     pub fn line(&self, waiting: u64, active: u64) {
         self.waiting.set(waiting as f64);
         self.active.set(active as f64);
+    }
+
+    /// The event is no more.
+    pub fn removed(&self) {
+        self.line(0, 0);
+        self.capacity(0);
     }
 
     pub fn capacity(&self, capacity: u32) {

@@ -58,6 +58,9 @@ use crate::engine::{Engine, EngineError, Health};
 const UNKNOWN_EVENTS_MAX: usize = 4_096;
 /// How long an unknown event is believed to be unknown.
 const UNKNOWN_EVENT_FOR: Duration = Duration::from_secs(1);
+/// A known event that the store does not have is looked into for so long before somebody who asks is told to
+/// come again.
+const FATE_WITHIN: Duration = Duration::from_millis(700);
 
 /// What of a node can be set.
 #[derive(Clone, Copy, Debug)]
@@ -188,6 +191,26 @@ impl Node {
         answer
     }
 
+    /// [`Node::apply`], with what a client is told if it fails.
+    async fn ask(&self, line: &LocalLine, expected: Option<Generation>, command: Command) -> Result<Applied, ApiError> {
+        match self.apply(line, expected, command).await {
+            Ok(applied) => Ok(applied),
+            Err(error) => Err(self.refused(line, error).await),
+        }
+    }
+
+    /// What a client is told. An event that this node knows and the store does not have was removed, or lost and
+    /// is about to be there again: the look that was asked for decides which.
+    async fn refused(&self, line: &LocalLine, error: EngineError) -> ApiError {
+        if !matches!(error, EngineError::Refused(Refusal::NoSuchEvent)) {
+            return api_error(error);
+        }
+        match tokio::time::timeout(FATE_WITHIN, line.gone.cancelled()).await {
+            Ok(()) => ApiError::new(Code::EventNotFound),
+            Err(_) => ApiError::new(Code::StoreUnavailable).log("the store has lost the event"),
+        }
+    }
+
     /// The line of `event`; one look at the store if this node does not know it.
     pub(crate) async fn line(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, ApiError> {
         if let Some(line) = self.lines.get(event) {
@@ -217,6 +240,9 @@ impl Node {
 
     /// Reads an event from the store and keeps its line from now on.
     async fn learn(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, EngineError> {
+        // Most that are asked for and not known do not exist: one command that changes nothing.
+        self.engine.apply(event, None, Command::Describe).await?;
+        // Named before it is read, so that a loss in between is noticed.
         let incarnation = self.engine.incarnation().await?;
         let applied = self.engine.apply(event, None, Command::Describe).await?;
         let queue_core::line::Outcome::Described(described) = applied.outcome else {
@@ -239,6 +265,11 @@ impl Node {
     fn forget(&self, line: &LocalLine) {
         self.lines.remove_if(&line.event, |_, known| std::ptr::eq(Arc::as_ptr(known), line));
         line.gone.cancel();
+        line.metrics.removed();
+        let now = self.now();
+        for slot in line.all_slots() {
+            slot.with(|inner| following::over(line, inner, now));
+        }
     }
 
     fn all_lines(&self) -> Vec<Arc<LocalLine>> {

@@ -86,7 +86,7 @@ impl Node {
     }
 
     async fn describe(&self, line: &LocalLine) -> Result<(Overview, Seq), ApiError> {
-        let applied = self.apply(line, None, Command::Describe).await.map_err(api_error)?;
+        let applied = self.ask(line, None, Command::Describe).await?;
         let Outcome::Described(described) = applied.outcome else { return Err(api_error(broken("describe"))) };
         let Description { policy, summary } = *described;
         let phase = match (summary.paused, summary.draining) {
@@ -132,12 +132,14 @@ impl Node {
         tick::refresh(self, line).await.map_err(api_error)?;
         line.admit.notify_one();
         line.kick();
-        self.describe(line).await.map(|(overview, _)| overview)
+        let overview = self.describe(line).await.map(|(overview, _)| overview);
+        line.change_view(self.now());
+        overview
     }
 
     async fn set_phase(self: &Arc<Self>, event: &EventId, command: Command) -> Result<Overview, ApiError> {
         let line = self.line(event).await?;
-        self.apply(&line, None, command).await.map_err(api_error)?;
+        self.ask(&line, None, command).await?;
         self.changed(&line).await
     }
 
@@ -173,7 +175,7 @@ impl Node {
     async fn clear_batches(&self, line: &LocalLine, command: Command, most: u64) -> Result<(), ApiError> {
         let mut cleared = 0;
         while cleared < most {
-            let applied = self.apply(line, None, command.clone()).await.map_err(api_error)?;
+            let applied = self.ask(line, None, command.clone()).await?;
             let Outcome::Cleared(count) = applied.outcome else { return Err(api_error(broken("clear"))) };
             line.metrics.released(EndReason::Cleared, count as u64);
             cleared += count as u64;
@@ -187,7 +189,7 @@ impl Node {
     /// Removes an event, if nobody is in its queue.
     pub async fn remove(self: &Arc<Self>, event: &EventId) -> Result<(), ApiError> {
         let line = self.line(event).await?;
-        let applied = self.apply(&line, None, Command::Remove).await.map_err(api_error)?;
+        let applied = self.ask(&line, None, Command::Remove).await?;
         match applied.outcome {
             Outcome::Removed(true) => {
                 self.forget(&line);
@@ -201,7 +203,7 @@ impl Node {
     /// Where one person stands; not a sign of life.
     pub async fn look_up(self: &Arc<Self>, event: &EventId, visitor: &VisitorId) -> Result<VisitorView, ApiError> {
         let line = self.line(event).await?;
-        let applied = self.apply(&line, None, Command::Lookup(visitor.clone())).await.map_err(api_error)?;
+        let applied = self.ask(&line, None, Command::Lookup(visitor.clone())).await?;
         let Outcome::Standing(standing) = applied.outcome else { return Err(api_error(broken("lookup"))) };
         let view = |status, seq| VisitorView {
             event_id: event.clone(),
@@ -231,7 +233,7 @@ impl Node {
     /// Ends a person's place or session, and says which it was. Who has none is 404.
     pub async fn revoke(self: &Arc<Self>, event: &EventId, visitor: &VisitorId) -> Result<QueueState, ApiError> {
         let line = self.line(event).await?;
-        let was = self.end(&line, Command::Revoke(visitor.clone()), EndReason::Revoked).await?;
+        let was = self.end(&line, visitor, EndReason::Revoked).await?;
         match was {
             Some(Was::Waiting) => Ok(QueueState::Waiting),
             Some(Was::Active) => Ok(QueueState::Active),

@@ -10,6 +10,7 @@ use queue_core::{
     token::place::PlaceClaims,
     wire::{EndReason, QueueStatus},
 };
+use tokio::time::Instant;
 
 use super::{LocalLine, Node, answer, api_error, broken, joins};
 use crate::engine::EngineError;
@@ -82,7 +83,7 @@ impl Node {
 
     /// Who has no place any more would get a new one by joining, and for that a place token is not enough.
     async fn require_place(&self, line: &LocalLine, visitor: &VisitorId) -> Result<(), ApiError> {
-        let applied = self.apply(line, None, Command::Lookup(visitor.clone())).await.map_err(api_error)?;
+        let applied = self.ask(line, None, Command::Lookup(visitor.clone())).await?;
         match applied.outcome {
             Outcome::Standing(Standing::Waiting { .. } | Standing::Active { .. }) => Ok(()),
             Outcome::Standing(_) => Err(user_token_required()),
@@ -99,7 +100,7 @@ impl Node {
             && let Some(view) = line.fresh_view(now)
         {
             let rank = line.rank(place.seq);
-            if view.index.contains(rank) {
+            if line.in_view(&view, rank, &place.visitor) {
                 line.hear(rank, now);
                 return Ok(answer::from_view(&line, &view, rank, now));
             }
@@ -108,13 +109,17 @@ impl Node {
     }
 
     async fn ask_status(&self, line: &LocalLine, place: PlaceClaims) -> Result<QueueStatus, ApiError> {
-        let applied = self.apply(line, None, Command::Status(place.visitor.clone())).await.map_err(api_error)?;
+        if place.generation == line.generation() {
+            // A sign of life even if the store cannot be asked.
+            line.hear(line.rank(place.seq), self.now());
+        }
+        let applied = self.ask(line, None, Command::Status(place.visitor.clone())).await?;
         let Outcome::Standing(standing) = applied.outcome else { return Err(api_error(broken("status"))) };
         let (now, generation) = (applied.now, applied.generation);
         Ok(match standing {
             Standing::Waiting { seq, position, waiting } => {
                 line.hear(line.rank(seq), now);
-                let paused = line.view.load().summary.paused;
+                let paused = line.known.load().paused;
                 answer::waiting(line, answer::Waiting { as_of: now, position, waiting, paused, heard: now })
             }
             Standing::Active { seq, expires } => {
@@ -129,17 +134,21 @@ impl Node {
     /// The visitor gives the place or session up. Whoever has none has left already.
     pub async fn leave(self: &Arc<Self>, event: &EventId, visitor: &VisitorId) -> Result<(), ApiError> {
         let line = self.line(event).await?;
-        self.end(&line, Command::Leave(visitor.clone()), EndReason::Left).await.map(|_| ())
+        self.end(&line, visitor, EndReason::Left).await.map(|_| ())
     }
 
-    /// Ends a place or session by a command that answers [`Outcome::Left`].
+    /// Ends a place or session: left, or revoked.
     pub(super) async fn end(
         &self,
         line: &LocalLine,
-        command: Command,
+        visitor: &VisitorId,
         reason: EndReason,
     ) -> Result<Option<Was>, ApiError> {
-        let applied = self.apply(line, None, command).await.map_err(api_error)?;
+        let command = match reason {
+            EndReason::Revoked => Command::Revoke(visitor.clone()),
+            _ => Command::Leave(visitor.clone()),
+        };
+        let applied = self.ask(line, None, command).await?;
         let Outcome::Left(was) = applied.outcome else { return Err(api_error(broken("leave"))) };
         match was {
             Some(Was::Active) => {
@@ -147,7 +156,10 @@ impl Node {
                 line.admit.notify_one();
             }
             // The socket, if there is one, is told with the next look at the line.
-            Some(Was::Waiting) => line.metrics.released(reason, 1),
+            Some(Was::Waiting) => {
+                line.leave_view(visitor, applied.now);
+                line.metrics.released(reason, 1);
+            }
             None => {}
         }
         Ok(was)
@@ -168,7 +180,8 @@ impl Node {
         let applied = match self.apply(line, Some(generation), Command::Release(sessions)).await {
             // Sessions of a lost line are not this line's.
             Err(EngineError::Refused(Refusal::StaleGeneration(_))) => return Ok(()),
-            other => other.map_err(api_error)?,
+            Err(error) => return Err(self.refused(line, error).await),
+            Ok(applied) => applied,
         };
         let Outcome::Released(released) = applied.outcome else { return Err(api_error(broken("release"))) };
         let count = released.iter().filter(|released| **released).count();
@@ -185,8 +198,9 @@ impl Node {
             return Ok(known);
         }
         let line = self.line(event).await?;
+        let asked = Instant::now();
         let state = self.ask_session(&line, jti).await?;
-        self.sessions.put(event, jti, state.clone());
+        self.sessions.put(event, jti, asked, state.clone());
         Ok(state)
     }
 
@@ -197,7 +211,7 @@ impl Node {
                 _ => Err(api_error(broken("session"))),
             },
             Err(EngineError::Refused(Refusal::StaleGeneration(_))) => Ok(SessionState::Ended(EndReason::QueueReset)),
-            Err(other) => Err(api_error(other)),
+            Err(error) => Err(self.refused(line, error).await),
         }
     }
 }

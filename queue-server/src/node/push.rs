@@ -56,6 +56,8 @@ pub struct Inner {
     pub pinged_at: Instant,
     /// The own message of the take-over came back: others that come now are newer.
     pub confirmed: bool,
+    /// The end of the session may have been missed: it is to be asked about.
+    pub doubt: bool,
     pending: Option<Push>,
     ping: bool,
     waker: Option<Waker>,
@@ -83,6 +85,7 @@ impl Slot {
             shown_at: now,
             pinged_at: now,
             confirmed: false,
+            doubt: false,
             pending: None,
             ping: false,
             waker: None,

@@ -28,12 +28,12 @@ impl SessionCache {
         (known.0.elapsed() < KEPT).then(|| known.1.clone())
     }
 
-    /// Remembers an answer.
-    pub fn put(&self, event: &EventId, jti: Jti, state: SessionState) {
+    /// Remembers an answer to what was asked at `asked`.
+    pub fn put(&self, event: &EventId, jti: Jti, asked: Instant, state: SessionState) {
         if self.known.len() >= SESSIONS_MAX {
             self.known.clear();
         }
-        self.known.insert((event.clone(), jti), (Instant::now(), state));
+        self.known.insert((event.clone(), jti), (asked, state));
     }
 
     /// A session ended: whoever asks next is told.

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use queue_core::{
     close::CloseCode,
     ids::Millis,
@@ -27,6 +28,8 @@ const FAR_EVERY: Duration = Duration::from_secs(8);
 const SLICE: usize = 1_024;
 /// Sockets whose places are looked up in the store in one tick, at most: those the bitmap no longer has.
 const LOOKUPS_MAX: usize = 2_000;
+/// Of these, so many are under way at a time.
+const LOOKUPS_AT_ONCE: usize = 32;
 
 /// A message as a text frame.
 pub fn text(message: &ServerMessage) -> Utf8Bytes {
@@ -37,7 +40,7 @@ pub fn text(message: &ServerMessage) -> Utf8Bytes {
 /// Looks at every socket of the line once.
 pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
     let began = Instant::now();
-    let slots: Vec<Arc<Slot>> = line.slots.lock().values().cloned().collect();
+    let slots = line.all_slots();
     let slices = slots.len().div_ceil(SLICE).max(1) as u32;
     let mut missing = Vec::new();
     for (number, slice) in slots.chunks(SLICE).enumerate() {
@@ -55,34 +58,63 @@ pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
             }
         }
     }
-    for slot in missing {
-        lost::waiter(node, line, &slot).await;
+    for some in missing.chunks(LOOKUPS_AT_ONCE) {
+        let told = join_all(some.iter().map(|slot| lost::visitor(node, line, slot))).await;
+        if told.contains(&false) {
+            // The store is away: the next look finds the same.
+            return;
+        }
     }
+}
+
+/// Pings the sockets of a line that cannot be read, and drops those whose peers are gone.
+pub fn keep_alive(line: &LocalLine) {
+    for slot in line.all_slots() {
+        slot.with(|inner| is_there(&slot, inner));
+    }
+}
+
+/// The end of a session may have been missed: the next look asks about each that has a socket here.
+pub fn doubt_sessions(line: &LocalLine) {
+    for slot in line.all_slots() {
+        slot.with(|inner| inner.doubt = inner.phase == Phase::Active);
+    }
+}
+
+/// Asks the peer for a sign of life in time; whether there was one lately.
+fn is_there(slot: &Slot, inner: &mut Inner) -> bool {
+    if slot.silent_ms() >= WS_SILENT_MS {
+        inner.say(Push::Drop);
+        return false;
+    }
+    if inner.pinged_at.elapsed() >= Duration::from_millis(WS_PING_MS) {
+        inner.ping();
+    }
+    true
 }
 
 enum Seen {
     Nothing,
     Shown,
-    /// It waits, but the bitmap no longer has it.
+    /// It waits, but the bitmap no longer has it; or it is in, and may have missed its end.
     Missing,
 }
 
 fn look_at(line: &LocalLine, view: &View, slot: &Slot, inner: &mut Inner, now: Millis) -> Seen {
-    let silent_ms = slot.silent_ms();
-    if silent_ms >= WS_SILENT_MS {
-        inner.say(Push::Drop);
-        return Seen::Nothing;
-    }
-    if inner.pinged_at.elapsed() >= Duration::from_millis(WS_PING_MS) {
-        inner.ping();
-    }
-    if inner.phase == Phase::Over {
+    if !is_there(slot, inner) || inner.phase == Phase::Over {
         return Seen::Nothing;
     }
     if inner.generation != view.generation {
+        // A view older than the place says nothing about it.
+        if inner.generation == line.generation() {
+            return Seen::Nothing;
+        }
         let status = answer::ended(line, view.as_of, EndReason::QueueReset);
         inner.finish(Some(text(&ServerMessage::QueueCleared(status))), CloseCode::Done);
         return Seen::Nothing;
+    }
+    if inner.doubt && inner.phase == Phase::Active {
+        return Seen::Missing;
     }
     // Newer than the view: the next one has it.
     if inner.phase != Phase::Waiting || inner.seq > view.summary.seq {
@@ -102,7 +134,7 @@ fn look_at(line: &LocalLine, view: &View, slot: &Slot, inner: &mut Inner, now: M
     }
     inner.shown = Some(shown);
     inner.shown_at = Instant::now();
-    let heard = Millis(now.0.saturating_sub(silent_ms));
+    let heard = Millis(now.0.saturating_sub(slot.silent_ms()));
     let status = answer::from_view(line, view, rank, heard);
     inner.say(Push::Text(text(&ServerMessage::QueueUpdated(status))));
     Seen::Shown

@@ -14,13 +14,17 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     LocalLine, Node, answer,
-    push::{Phase, Slot},
+    push::{Inner, Phase, Slot},
     show,
 };
 use crate::engine::{Signal, TakenOver};
 
 /// Messages of the other server that are carried out at a time.
 const MESSAGES_AT_ONCE: usize = 64;
+/// What could not be carried out since the store was away is tried again after this.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Between two tries, at most.
+const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Events are looked for this often, should a message be lost.
 const DISCOVER_EVERY: Duration = Duration::from_secs(10);
 /// A take-over is believed to be known to all nodes after this, even if its own message never came back.
@@ -32,7 +36,10 @@ pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
     loop {
         let signal = match signals.recv().await {
             Ok(signal) => signal,
-            Err(broadcast::error::RecvError::Lagged(_)) => Signal::Resync,
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                node.engine.fell_behind();
+                Signal::Resync
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         };
         match signal {
@@ -45,7 +52,7 @@ pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
                     let _ = node.learn(&event).await;
                 }
             },
-            Signal::Resync => node.all_lines().iter().for_each(|line| line.kick()),
+            Signal::Resync => node.all_lines().iter().for_each(|line| line.resync()),
             Signal::BookingDone(done) => {
                 let Ok(slot) = slots.clone().acquire_owned().await else { return };
                 let node_of_task = node.clone();
@@ -93,15 +100,19 @@ fn slot_of(line: &LocalLine, visitor: &queue_core::ids::VisitorId) -> Option<Arc
 
 fn admitted(node: &Arc<Node>, event: &EventId, generation: Generation, sessions: Vec<Admission>) {
     let Some(line) = node.lines.get(event).map(|line| line.clone()) else { return };
+    let now = node.now();
     for Admission { visitor, seq, expires, .. } in sessions {
+        line.leave_view(&visitor, now);
         let Some(slot) = slot_of(&line, &visitor) else { continue };
-        if slot.with(|inner| inner.phase != Phase::Waiting || inner.seq != seq) {
+        let place =
+            |inner: &mut Inner| inner.phase == Phase::Waiting && (inner.seq, inner.generation) == (seq, generation);
+        if !slot.with(place) {
             continue;
         }
         let jti = Jti { generation, seq };
         let status = answer::active(node, &line, node.now(), &visitor, jti, expires);
         slot.with(|inner| {
-            if inner.phase == Phase::Waiting {
+            if place(inner) {
                 show::admitted(inner, status);
             }
         });
@@ -137,9 +148,15 @@ fn taken_over(node: &Node, taken: TakenOver) {
 }
 
 async fn booking_done(node: &Arc<Node>, done: BookingDone) {
-    if let Err(error) = node.booking_done(done).await {
-        // The log has it: it is read again.
+    let mut pause = RETRY_MIN;
+    while let Err(error) = node.booking_done(done.clone()).await {
         tracing::warn!(%error, "a finished booking could not be released yet");
+        if !error.info().retryable {
+            return;
+        }
+        // Nobody says it again: without this the slot would stay taken until the session's time is over.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_MAX);
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! One read of the store per event and tick, whatever the number of waiters.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use queue_core::{
     limits::END_BATCH_MAX,
@@ -30,6 +33,8 @@ pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
             Ok(wait) => began + wait,
             Err(error) => {
                 tracing::debug!(event = %line.event, %error, "the line cannot be read");
+                // Without the store nobody can be told anything new, but the sockets stay.
+                show::keep_alive(&line);
                 Instant::now() + node.options.tick
             }
         };
@@ -43,6 +48,9 @@ pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
 
 /// One look at the line; says how long to wait for the next.
 async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Sweeper) -> Result<Duration, EngineError> {
+    if line.doubtful.swap(false, Ordering::AcqRel) {
+        show::doubt_sessions(line);
+    }
     if sweeper.tell_due() {
         sweep::tell(node, line).await?;
         sweeper.told();
@@ -53,7 +61,9 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
     };
     let Outcome::Snapshot(snapshot) = applied.outcome else { return Err(broken("snapshot")) };
     let known = line.known.load();
-    if (known.version, known.generation) != (snapshot.summary.version, applied.generation) {
+    if known.generation != applied.generation {
+        renewed(node, line).await?;
+    } else if known.version != snapshot.summary.version {
         refresh(node, line).await?;
     }
     let view = line.saw_snapshot(applied.generation, applied.now, *snapshot);
@@ -81,13 +91,22 @@ fn wait(node: &Node, line: &LocalLine, view: &View) -> Duration {
     end.clamp(node.options.tick, idle)
 }
 
+/// Another node has written the line back after a loss, or an operator made the event anew: it is of the data
+/// that is there now. Named before it is read, so that a loss in between is noticed.
+async fn renewed(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
+    let incarnation = node.engine.incarnation().await?;
+    refresh(node, line).await?;
+    *line.incarnation.lock() = incarnation;
+    Ok(())
+}
+
 /// Reads what an operator may have changed.
 pub async fn refresh(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
     let applied = node.apply(line, None, Command::Describe).await?;
     let Outcome::Described(described) = applied.outcome else { return Err(broken("describe")) };
-    let version = described.summary.version;
+    let (version, paused) = (described.summary.version, described.summary.paused);
     line.metrics.capacity(described.policy.capacity);
-    line.known.store(Arc::new(Known { generation: applied.generation, policy: described.policy, version }));
+    line.known.store(Arc::new(Known { generation: applied.generation, policy: described.policy, version, paused }));
     Ok(())
 }
 

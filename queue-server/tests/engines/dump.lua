@@ -9,7 +9,8 @@ for i = 13, #KEYS do
   end
   seen[i - 12] = redis.call('GET', KEYS[i]) or ''
 end
-local known = 0
+-- That the event was removed is remembered beside the line.
+local known = redis.call('EXISTS', (string.gsub(KEYS[1], 'meta$', 'removed')))
 for _, key in ipairs(KEYS) do
   known = known + redis.call('EXISTS', key)
 end

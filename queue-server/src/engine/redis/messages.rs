@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast;
 use tracing::warn;
 
-use super::super::{Signal, TakenOver};
+use super::super::{SIGNALS_MAX, Signal, TakenOver};
 
 /// The channels a node listens to.
 pub const CHANNELS: [&str; 6] = [
@@ -84,9 +84,19 @@ impl Inbox {
         }
     }
 
+    /// Whether somebody who hears the signals is far behind.
+    pub fn is_behind(&self) -> bool {
+        self.signals.len() > SIGNALS_MAX / 2
+    }
+
+    /// What came may have been missed: it is passed on again if it comes again.
+    pub fn forget(&self) {
+        self.recent.lock().clear();
+    }
+
     /// Signals may have been lost.
     pub fn resync(&self) {
-        self.recent.lock().clear();
+        self.forget();
         self.pass(Signal::Resync);
     }
 

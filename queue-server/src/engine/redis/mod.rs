@@ -19,11 +19,12 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use queue_core::{
     ids::{EventId, Generation, Millis},
-    keys::{AUDIT, EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
+    keys::{self, AUDIT, EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
+    limits::REMOVED_LOG_KEPT_MS,
     line::{Applied, Command, Outcome, Refusal},
     service::redis::{Options as StoreOptions, Store, StoreError, StoreUrl, StreamEntry},
 };
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use self::{
     call::{Call, Context, EventKeys},
@@ -66,6 +67,7 @@ pub struct RedisEngine {
     events: Mutex<HashMap<EventId, AtHand>>,
     inbox: Arc<Inbox>,
     health: watch::Receiver<Health>,
+    resync: Arc<Notify>,
     _tasks: Tasks,
 }
 
@@ -84,7 +86,8 @@ impl RedisEngine {
         let inbox = Arc::new(Inbox::new(broadcast::channel(SIGNALS_MAX).0));
         let clock = Arc::new(StoreClock::new());
         let (sender, health) = watch::channel(Health::Down(format!("not connected to {url} yet")));
-        let tasks = Tasks::start(&store, &inbox, &clock, sender);
+        let resync = Arc::new(Notify::new());
+        let tasks = Tasks::start(&store, &inbox, &clock, sender, &resync);
         let time = if options.virtual_clock.is_some() { TimeSource::LastArgument } else { TimeSource::Store };
         Self {
             store,
@@ -94,6 +97,7 @@ impl RedisEngine {
             events: Mutex::default(),
             inbox,
             health,
+            resync,
             _tasks: tasks,
         }
     }
@@ -106,11 +110,6 @@ impl RedisEngine {
             Ok(Ok(_)) => Ok(()),
             _ => Err(EngineError::Unavailable(format!("no connection to {}", self.store.url()))),
         }
-    }
-
-    /// Messages from other processes that made no sense and were skipped.
-    pub fn malformed_total(&self) -> u64 {
-        self.inbox.malformed_total()
     }
 
     /// The store itself.
@@ -137,9 +136,10 @@ impl RedisEngine {
         expected: Option<Generation>,
         command: &Command,
     ) -> Result<Applied, EngineError> {
+        let mut period = self.now().period();
         for _ in 0..TRIES_MAX {
             let AtHand { keys, grace_periods } = self.at_hand(event);
-            let context = Context { expected, period: self.now().period(), grace_periods };
+            let context = Context { expected, period, grace_periods };
             let mut call = Call::new(&keys, context, command);
             if let Some(clock) = &self.virtual_clock {
                 call.args.push(clock().0.into());
@@ -157,6 +157,8 @@ impl RedisEngine {
                 }
                 Answer::StalePeriod { now, grace_periods } => {
                     self.clock.heard(now);
+                    // What the store just said, whatever this node reckons: its clock may go a little faster.
+                    period = now.period();
                     if let Some(known) = self.events.lock().get_mut(event).filter(|_| grace_periods > 0) {
                         known.grace_periods = grace_periods;
                     }
@@ -185,6 +187,9 @@ impl RedisEngine {
 
     /// Takes a removed event off the list; back on it if somebody has created it anew meanwhile.
     async fn unlist(&self, event: &EventId) -> Result<(), EngineError> {
+        // For nodes that were away: they must not take it for lost.
+        let (key, life) = (keys::removed(event), REMOVED_LOG_KEPT_MS.to_string());
+        self.store.command("SET", [key.as_str(), "1", "PX", &life]).await.map_err(failed)?;
         self.list(event, "SREM").await?;
         match self.apply_one(event, None, &Command::Describe).await {
             Ok(_) => self.list(event, "SADD").await,
@@ -286,6 +291,20 @@ impl Engine for RedisEngine {
             Some(AuditRecord { id: entry.id.parse().ok()?, entry: body })
         };
         Ok(entries.map_err(failed)?.into_iter().filter_map(read).collect())
+    }
+
+    async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError> {
+        let found = self.store.command("EXISTS", [keys::removed(event)]).await.map_err(failed)?;
+        Ok(found.into_int("EXISTS").map_err(failed)? > 0)
+    }
+
+    fn fell_behind(&self) {
+        self.inbox.forget();
+        self.resync.notify_one();
+    }
+
+    fn malformed_total(&self) -> u64 {
+        self.inbox.malformed_total()
     }
 
     fn gathers(&self) -> bool {

@@ -23,6 +23,8 @@ use super::{
 const LOG_POLL: Duration = Duration::from_secs(1);
 /// Entries of the log read at a time.
 const LOG_PAGE: usize = 500;
+/// Listeners that are behind get so long to catch up before the log is read on.
+const LISTENERS_CATCH_UP: Duration = Duration::from_millis(10);
 /// After a reconnection the log is read again from so long before where it had been read to, since what was
 /// signalled while the store was away may not have been acted on.
 const LOG_REWIND_MS: u64 = 60_000;
@@ -39,12 +41,17 @@ impl Drop for Tasks {
 
 impl Tasks {
     /// Starts them.
-    pub fn start(store: &Store, inbox: &Arc<Inbox>, clock: &Arc<StoreClock>, health: watch::Sender<Health>) -> Self {
-        let resync = Arc::new(Notify::new());
+    pub fn start(
+        store: &Store,
+        inbox: &Arc<Inbox>,
+        clock: &Arc<StoreClock>,
+        health: watch::Sender<Health>,
+        resync: &Arc<Notify>,
+    ) -> Self {
         let tasks = [
-            tokio::spawn(listen(store.clone(), Arc::clone(inbox), Arc::clone(&resync))),
-            tokio::spawn(read_log(store.clone(), Arc::clone(inbox), Arc::clone(&resync))),
-            tokio::spawn(watch_health(store.clone(), Arc::clone(inbox), Arc::clone(clock), health, resync)),
+            tokio::spawn(listen(store.clone(), Arc::clone(inbox), Arc::clone(resync))),
+            tokio::spawn(read_log(store.clone(), Arc::clone(inbox), Arc::clone(resync))),
+            tokio::spawn(watch_health(store.clone(), Arc::clone(inbox), Arc::clone(clock), health, Arc::clone(resync))),
         ];
         Self(tasks.iter().map(|task| task.abort_handle()).collect())
     }
@@ -92,6 +99,10 @@ async fn read_on(store: &Store, inbox: &Inbox, cursor: &mut String) -> Result<()
         let page = store.read_stream(BOOKING_DONE_LOG, cursor, LOG_PAGE).await?;
         let full = page.len() == LOG_PAGE;
         for entry in page {
+            // A long log is read no faster than it is acted on.
+            while inbox.is_behind() {
+                tokio::time::sleep(LISTENERS_CATCH_UP).await;
+            }
             inbox.logged(entry.field(MESSAGE_FIELD).map(|body| &**body));
             *cursor = entry.id;
         }
