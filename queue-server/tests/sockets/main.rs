@@ -255,3 +255,33 @@ async fn a_draining_server_sends_its_sockets_away() {
     }
     assert!(server.wait().success());
 }
+
+#[tokio::test]
+async fn a_poll_never_lags_behind_what_was_done() {
+    let server = Server::start();
+    server.event("polls", 1).await;
+    let url = format!("http://{}/api/v1/queue/status/polls", server.public);
+    let status = async |place: &Value| -> Value {
+        let request = server.http.get(&url).header("x-usher-place", place.as_str().unwrap());
+        request.send().await.unwrap().json().await.unwrap()
+    };
+    for _ in 0..5 {
+        let first = server.check("polls").await;
+        let (mut second, answer) = server.join("polls", None).await;
+        let third = server.check("polls").await;
+        let (second_place, third_place) = (answer["data"]["placeToken"].clone(), third["placeToken"].clone());
+        // The node has looked at the line with both in it.
+        second.until(|event| event["data"]["waiting"] == 2).await;
+        server.leave("polls", &third_place).await;
+        assert_eq!(status(&third_place).await["reason"], "LEFT");
+        server.leave("polls", &first["placeToken"]).await;
+        second.named("queue-entry-allowed").await;
+        assert_eq!(status(&second_place).await["status"], "ACTIVE");
+        server.operator("POST", "pause/polls", json!({})).await;
+        let waiting = server.check("polls").await;
+        assert_eq!(status(&waiting["placeToken"]).await["paused"], true);
+        server.operator("POST", "resume/polls", json!({})).await;
+        server.operator("POST", "clear/polls", json!({"active": true})).await;
+        assert_eq!(status(&waiting["placeToken"]).await["status"], "ENDED");
+    }
+}
