@@ -81,26 +81,30 @@ impl RedisEngine {
             }
             Ok::<_, StoreError>(map)
         };
-        let seats = self.store.command("GET", [Key::Seats.of(event)]).await?.into_option();
-        let args: [Arg; 3] = [Key::Log.of(event).into(), "0".into(), "-1".into()];
-        let mut log = self.store.command("LRANGE", args).await?.into_reply("LRANGE")?;
-        Ok(Dump {
-            meta: hash(Key::Meta).await?,
-            seats: seats
-                .map(|value| value.into_bytes("GET"))
-                .transpose()?
-                .map(|bytes| bytes.to_vec())
-                .unwrap_or_default(),
-            holds: hash(Key::Holds).await?,
-            ends: zset(Key::Ends).await?,
-            pins: zset(Key::Pins).await?,
-            visitors: hash(Key::Visitors).await?,
-            tallies: hash(Key::Tallies).await?,
-            ended: zset(Key::Ended).await?,
-            past: hash(Key::Past).await?,
-            past_until: zset(Key::PastUntil).await?,
-            log: (0..log.remaining()).map(|_| log.text()).collect::<Result<_, _>>()?,
-        })
+        let seats = async {
+            let value = self.store.command("GET", [Key::Seats.of(event)]).await?.into_option();
+            Ok(value.map(|value| value.into_bytes("GET")).transpose()?.map(|bytes| bytes.to_vec()).unwrap_or_default())
+        };
+        let log = async {
+            let args: [Arg; 3] = [Key::Log.of(event).into(), "0".into(), "-1".into()];
+            let mut log = self.store.command("LRANGE", args).await?.into_reply("LRANGE")?;
+            (0..log.remaining()).map(|_| log.text()).collect::<Result<Vec<_>, _>>()
+        };
+        // All at once: they are pipelined.
+        let (meta, seats, holds, ends, pins, visitors, tallies, ended, past, past_until, log) = tokio::try_join!(
+            hash(Key::Meta),
+            seats,
+            hash(Key::Holds),
+            zset(Key::Ends),
+            zset(Key::Pins),
+            hash(Key::Visitors),
+            hash(Key::Tallies),
+            zset(Key::Ended),
+            hash(Key::Past),
+            zset(Key::PastUntil),
+            log,
+        )?;
+        Ok(Dump { meta, seats, holds, ends, pins, visitors, tallies, ended, past, past_until, log })
     }
 }
 

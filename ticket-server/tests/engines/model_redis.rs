@@ -25,7 +25,7 @@ use ticket_server::{
 
 /// How many random sequences are compared.
 fn cases() -> u32 {
-    std::env::var("USHER_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(500)
+    std::env::var("USHER_MODEL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
 }
 
 async fn run(engine: &RedisEngine, time: &AtomicU64, event: &EventId, steps: Vec<Step>) -> Result<(), TestCaseError> {
