@@ -13,7 +13,7 @@ ARGS ?=
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release --locked -p queue-server -p ticket-server -p bench
 
-.PHONY: help setup demo test test-gates lint fmt bench build-release
+.PHONY: help setup demo test test-gates fuzz lint fmt bench build-release
 
 help: ## List what can be done here
 	@echo "usage: make TARGET [STORE=memory|redis] [ARGS=…]"
@@ -31,6 +31,9 @@ test: setup ## Build the workspace and run every test
 
 test-gates: setup ## nginx, Traefik and Envoy in front of a plain backend, as deploy/gates has them
 	@scripts/test-gates.sh
+
+fuzz: ## Fuzz wire messages, tokens, replies of stores and sequences of events, FUZZ_SECONDS (60) each
+	@scripts/fuzz.sh
 
 lint: ## Formatting, clippy, and, where installed, cargo-deny and shellcheck
 	@scripts/lint.sh

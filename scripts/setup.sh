@@ -160,6 +160,7 @@ setup_promtool() {
 
 have cargo || missing "cargo: install Rust from https://rustup.rs"
 have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
+have c++ || install "g++" "gcc-c++" "gcc" || note "missing: a C++ compiler, so nothing can be fuzzed ($(why))"
 setup_redis
 setup_chromium
 setup_python
