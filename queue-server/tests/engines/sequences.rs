@@ -149,7 +149,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn action() -> impl Strategy<Value = Action> {
     let who = || 0..POOL;
-    let pairs = || vec((who(), number()), 0..5);
+    // Mostly visitors with numbers of their own.
+    let own = || who().prop_map(|v| (v, Number::Of(v)));
+    let pairs = move || vec(prop_oneof![3 => own(), 1 => (who(), number())], 0..5);
     prop_oneof![
         3 => configure(),
         14 => (vec(who(), 0..8), ahead()).prop_map(|(who, ahead)| Action::Join { who, ahead }),
