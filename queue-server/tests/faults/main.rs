@@ -1,0 +1,13 @@
+//! What happens when parts are lost: the store frozen, killed, emptied or cut off in the middle of a reply; nodes
+//! killed, drained and replaced under load. Real processes and a real Redis, but for what takes minutes: there one
+//! node runs in this process on virtual time.
+
+mod clients;
+mod emptied;
+mod lost_replies;
+mod nodes;
+mod outage;
+mod proxy;
+mod rolling;
+mod store;
+mod support;
