@@ -99,7 +99,7 @@ pub async fn watch(places: KeyPlaces, node: Arc<Node>, mut reload: watch::Receiv
     loop {
         let told = tokio::select! {
             () = stop.cancelled() => return,
-            changed = reload.changed() => changed.is_ok(),
+            Ok(()) = reload.changed() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
         if told {

@@ -78,6 +78,8 @@ impl FromStr for Epoch {
 
 #[cfg(test)]
 mod tests {
+    use queue_core::ids::is_valid_id;
+
     use super::*;
 
     #[test]

@@ -146,6 +146,8 @@ impl<K: Send + Sync + 'static> RemoteKeys<K> {
         // Before it is tried: a caller that goes away meanwhile drops this future, and must not make it free.
         *tried = Some(Instant::now());
         let document = self.0.document().await;
+        // And after it: whoever waited meanwhile does not wait as long once more.
+        *tried = Some(Instant::now());
         match document.and_then(|document| (self.0.read)(&document)) {
             Ok(keys) => {
                 *self.0.fetched.lock() = Some(Instant::now());

@@ -85,6 +85,17 @@ async fn a_publisher_that_is_away_or_says_too_much_is_tried_again() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_more_than_one_attempt() {
+    // It takes connections and says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let keys = keys(KeySource::Url(format!("http://{}", listener.local_addr().unwrap())));
+    let began = Instant::now();
+    let crowd = (0..50).map(|_| keys.current());
+    assert!(futures_util::future::join_all(crowd).await.iter().all(Option::is_none));
+    assert!(began.elapsed() < 2 * FETCH_TIMEOUT, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn files_are_read_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");

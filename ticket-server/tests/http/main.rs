@@ -4,6 +4,7 @@ mod account;
 mod confirming;
 mod events;
 mod finishing;
+mod keys;
 mod process;
 mod sessions;
 mod store;
