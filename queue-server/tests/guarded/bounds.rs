@@ -75,6 +75,10 @@ impl Engine for Slow {
         self.engine.incarnation().await
     }
 
+    async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError> {
+        self.engine.was_removed(event).await
+    }
+
     async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
         self.engine.record(entry).await
     }
