@@ -45,34 +45,45 @@ async fn who_never_reads_is_dropped() {
 /// its reader, so their number is bounded, and the holds go on.
 #[tokio::test]
 async fn maps_that_nobody_reads_are_bounded() {
-    const READERS: u32 = 40;
     const SEATS: u32 = 100_000;
     const GROWTH_KB_MAX: u64 = (256 + 128) * 1024;
     let mut sale = Sale::open().await;
     let mut large = sale::hall();
+    large["maxSeatsPerVisitor"] = 1_000.into();
     large["sections"] = serde_json::json!([
         {"section": "A", "ticketTypeId": "std", "rows": SEATS / 100, "seatsPerRow": 100}
     ]);
     sale.event("large", &large).await;
     let map = "/api/v1/seats/events/large";
-    let bytes = sale.victim.ask("GET", map, "", "").await.body.len() as u64;
-    assert!(u64::from(READERS) * bytes > 384 << 20, "{bytes} bytes are too few to tell");
+    let bytes = sale.victim.ask("GET", map, "", "").await.body.len();
+    assert!(bytes > 10 << 20, "{bytes} bytes fit into what the system keeps for a connection");
     sale.victim.remember().await;
     let ask = format!("GET {map} HTTP/1.1\r\nhost: {}\r\n\r\n", sale.victim.public);
-    let mut readers = Vec::new();
-    for reader in 0..READERS {
-        let token = sale::bearer(&sale::token(&sale.key, "large", 100 + reader as u8));
-        let body = serde_json::json!({"eventId": "large", "seatIds": [format!("A-1-{}", reader + 1)]}).to_string();
+    // One for each map: the server may give the same one for a moment.
+    let (mut readers, mut last) = (Vec::new(), String::new());
+    let until = tokio::time::Instant::now() + 3 * hostile::SOON;
+    for seat in 0.. {
+        assert!(tokio::time::Instant::now() < until, "{} maps, and none was refused", readers.len());
+        let token = sale::bearer(&sale::token(&sale.key, "large", 100 + (seat % 100) as u8));
+        let seat = format!("A-{}-{}", seat / 100 + 1, seat % 100 + 1);
+        let body = serde_json::json!({"eventId": "large", "seatIds": [seat]}).to_string();
         let held = sale.victim.ask("POST", "/api/v1/seats/reserve", &token, &body).await;
-        assert_eq!(held.status, 201, "{held:?}");
+        assert!(matches!(held.status, 201 | 409), "holds go on: {held:?}");
         let raw = hostile::Raw::say(sale.victim.public, &ask).await;
-        // Answered, with whatever it is; nothing of it is read.
-        let mut first = [0; 1];
-        raw.tcp.peek(&mut first).await.unwrap();
-        readers.push(raw);
+        let mut head = [0; 256];
+        let count = raw.tcp.peek(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..count]).into_owned();
+        if head.starts_with("HTTP/1.1 503") {
+            break;
+        }
+        let tag = head.lines().find(|line| line.starts_with("etag")).unwrap_or_default().to_owned();
+        if tag != last {
+            readers.push(raw);
+        }
+        last = tag;
     }
     let grown = sale.victim.rss_kb().saturating_sub(sale.victim.rss_kb_before());
-    assert!(grown < GROWTH_KB_MAX, "{grown} KiB for {READERS} maps of {bytes} bytes");
+    assert!(grown < GROWTH_KB_MAX, "{grown} KiB for {} maps of {bytes} bytes", readers.len());
     let refused = sale.victim.ask("GET", map, "", "").await;
     assert_eq!(refused.refusal(), (503, "OVERLOADED".into()));
     drop(readers);
