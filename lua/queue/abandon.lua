@@ -4,7 +4,7 @@
 -- KEYS: META WAITING PRESENT ENDED ENDED_OLD SCRATCH SCRATCH2 SEEN...
 -- ARGV: EXPECTED PERIOD GRACE_PERIODS FIRST_BYTE LEN
 -- reply: OK now generation visitor...
--- SEEN: of PERIOD, the current one, and of the GRACE_PERIODS before it.
+-- SEEN: of PERIOD, the current one, and of the GRACE_PERIODS before it, the newest first.
 local meta, refusal = open('grace_ms', 'grace_periods', 'swept', 'sweep_not_before')
 if refusal then
   return refusal
@@ -28,8 +28,10 @@ end
 
 -- gone = (present OR seen) XOR seen, which also serves where seen is the shorter.
 redis.call('SET', SCRATCH2, '')
-for _, seen in ipairs(SEEN) do
-  local heard = redis.call('GETRANGE', seen, first, first + len - 1)
+-- The oldest one still counts while other nodes may not have told whom they heard in the period before this.
+local counted = now % SEEN_PERIOD_MS >= SEEN_SETTLE_MS and #SEEN - 1 or #SEEN
+for i = 1, counted do
+  local heard = redis.call('GETRANGE', SEEN[i], first, first + len - 1)
   if heard ~= '' then
     redis.call('SET', SCRATCH, heard)
     redis.call('BITOP', 'OR', SCRATCH2, SCRATCH2, SCRATCH)

@@ -2,6 +2,8 @@
 
 /// One period of presence: a sign of life counts for the period in which it was heard.
 pub const SEEN_PERIOD_MS: u64 = 30_000;
+/// Nodes tell the store of a sign of life within this; a sweep waits as long for them.
+pub const SEEN_SETTLE_MS: u64 = 15_000;
 /// The server pings each socket this often.
 pub const WS_PING_MS: u64 = 25_000;
 /// A socket that was silent for so long is dropped.
@@ -48,6 +50,7 @@ pub const PLACE_TOKEN_BYTES_MAX: usize = 512;
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(GRACE_MS_MIN >= 2 * SEEN_PERIOD_MS, "a waiter must be missed for two periods");
+const _: () = assert!(SEEN_SETTLE_MS < SEEN_PERIOD_MS, "a sweep waits for one period at most");
 const _: () = assert!(WS_PING_MS < SEEN_PERIOD_MS, "each open socket is heard once a period");
 const _: () = assert!(WS_SILENT_MS > 2 * WS_PING_MS, "two pings may get lost");
 const _: () = assert!(WS_SILENT_MS <= GRACE_MS_MIN, "a dropped socket still has its grace");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ids::{Rank, Seq},
-    limits::{GRACE_MS_MAX, GRACE_MS_MIN, SEEN_PERIOD_MS},
+    limits::{GRACE_MS_MAX, GRACE_MS_MIN, SEEN_PERIOD_MS, SEEN_SETTLE_MS},
 };
 
 /// The longest session a policy may name.
@@ -152,10 +152,10 @@ impl Policy {
     pub const fn grace_ms(&self) -> u64 {
         self.grace_seconds as u64 * 1000
     }
-    /// How many whole periods the grace covers, rounded up: who was not seen in the current period and as
-    /// many before it was missed for at least the grace.
+    /// How many periods before the current one a sweep may have to look at: those that the grace covers, less
+    /// what the sweep waits for the nodes, rounded up; and one more while that wait began in the period before.
     pub const fn grace_periods(&self) -> u64 {
-        self.grace_ms().div_ceil(SEEN_PERIOD_MS)
+        (self.grace_ms() - SEEN_SETTLE_MS).div_ceil(SEEN_PERIOD_MS) + 1
     }
     /// The length of a session in milliseconds.
     pub const fn active_ttl_ms(&self) -> u64 {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
-    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS},
+    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS},
     policy::Policy,
     wire::EndReason,
 };
@@ -362,7 +362,9 @@ impl Line {
         if now < self.sweep_not_before {
             return Vec::new();
         }
-        let oldest = now.period().saturating_sub(self.policy.grace_periods());
+        // As of a moment ago: other nodes may not have told yet whom they heard since.
+        let settled = Millis(now.0.saturating_sub(SEEN_SETTLE_MS)).period();
+        let oldest = settled.saturating_sub(self.policy.grace_periods() - 1);
         let range = Rank(first_byte * 8)..Rank((first_byte + len as u64) * 8);
         let seen = |rank: Rank| self.seen.range(oldest..=now.period()).any(|(_, map)| map.get(rank.0));
         let gone = self.waiting.range(range).filter(|(rank, _)| !seen(**rank));

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use queue_core::{
-    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, SEEN_PERIOD_MS},
+    ids::Millis,
+    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS},
     line::{Command, Outcome},
     wire::EndReason,
 };
@@ -14,16 +15,19 @@ use crate::engine::EngineError;
 
 /// The store is told this often whom the node heard.
 const TELL_EVERY: Duration = Duration::from_secs(10);
-/// The line is swept this often.
+/// The line is swept this often, so that the store knows that somebody looks.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-const _: () = assert!(TELL_EVERY.as_millis() as u64 * 2 < SEEN_PERIOD_MS, "what is heard is told in its period");
+const _: () = assert!(TELL_EVERY.as_millis() as u64 + 2_000 < SEEN_SETTLE_MS, "what is heard is told before a sweep");
+const _: () = assert!(SWEEP_EVERY.as_millis() as u64 * 2 < SEEN_PERIOD_MS, "one sweep may fail");
 
 /// When what was done last.
 #[derive(Debug, Default)]
 pub struct Sweeper {
     told: Option<Instant>,
     swept: Option<Instant>,
+    /// The settled period that was swept last: only a new one has new people to find.
+    settled: u64,
 }
 
 impl Sweeper {
@@ -34,10 +38,11 @@ impl Sweeper {
         self.told = Some(Instant::now());
     }
     /// Whether to sweep now; if so, the next time is later.
-    pub fn sweep_due(&mut self) -> bool {
-        let due = self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+    pub fn sweep_due(&mut self, now: Millis) -> bool {
+        let settled = Millis(now.0.saturating_sub(SEEN_SETTLE_MS)).period();
+        let due = settled != self.settled || self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
         if due {
-            self.swept = Some(Instant::now());
+            (self.swept, self.settled) = (Some(Instant::now()), settled);
         }
         due
     }

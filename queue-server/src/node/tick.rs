@@ -74,7 +74,7 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
         line.admit.notify_one();
     }
     show::positions(node, line, &view).await;
-    if view.summary.waiting > 0 && sweeper.sweep_due() {
+    if view.summary.waiting > 0 && sweeper.sweep_due(view.as_of) {
         sweep::abandon(node, line, &view).await?;
     }
     Ok(wait(node, line, &view))

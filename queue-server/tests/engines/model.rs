@@ -208,7 +208,7 @@ impl Pair {
             names.push(keys::seen(&self.event, *period).into());
             // What the model has forgotten; without a line, what no grace reaches: too old, or from before the
             // clock was set back.
-            let reached = now.period().saturating_sub(GRACE_MS_MAX / SEEN_PERIOD_MS + 1)..=now.period();
+            let reached = now.period().saturating_sub(GRACE_MS_MAX / SEEN_PERIOD_MS + 2)..=now.period();
             let out_of_reach = !reached.contains(period);
             args.push(line.map_or(out_of_reach, |line| !line.seen.contains_key(period)).into());
         }

@@ -13,7 +13,7 @@ use queue_core::{
 use super::scripts::{Key, Transition};
 
 /// Periods that the longest grace reaches back.
-const GRACE_PERIODS_MAX: u64 = GRACE_MS_MAX.div_ceil(SEEN_PERIOD_MS);
+const GRACE_PERIODS_MAX: u64 = GRACE_MS_MAX.div_ceil(SEEN_PERIOD_MS) + 1;
 
 /// The keys of one event, ready to be sent.
 #[derive(Debug)]

@@ -47,7 +47,7 @@ const TRIES_MAX: usize = 4;
 /// Events whose keys are kept at hand. Beyond that all are forgotten and made again.
 const EVENTS_AT_HAND_MAX: usize = 4_096;
 /// The periods of the default grace: a first guess.
-const GRACE_PERIODS_GUESS: u64 = 4;
+const GRACE_PERIODS_GUESS: u64 = 5;
 
 /// How an engine uses its store.
 #[derive(Clone, Default)]

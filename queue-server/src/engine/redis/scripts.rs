@@ -9,7 +9,7 @@ use queue_core::{
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL},
     limits::{
         ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX, REMOVED_LOG_KEPT_MS,
-        SEEN_PERIOD_MS, SESSION_ENDED_LOG_MAX,
+        SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX,
     },
     service::redis::Script,
     wire::SESSION_ENDED_CHANNEL,
@@ -260,7 +260,7 @@ pub mod status {
     pub const STALE_PERIOD: u64 = 3;
 }
 
-fn constants() -> [(&'static str, String); 15] {
+fn constants() -> [(&'static str, String); 16] {
     let text = |text: &str| format!("'{text}'");
     [
         ("OK", status::OK.to_string()),
@@ -274,6 +274,7 @@ fn constants() -> [(&'static str, String); 15] {
         ("JOINED_TRIM_MAX", JOINED_TRIM_MAX.to_string()),
         ("REMOVED_LOG_KEPT_MS", REMOVED_LOG_KEPT_MS.to_string()),
         ("SEEN_PERIOD_MS", SEEN_PERIOD_MS.to_string()),
+        ("SEEN_SETTLE_MS", SEEN_SETTLE_MS.to_string()),
         ("SESSION_ENDED_LOG_MAX", SESSION_ENDED_LOG_MAX.to_string()),
         ("SESSION_ENDED_CHANNEL", text(SESSION_ENDED_CHANNEL)),
         ("ADMITTED_CHANNEL", text(ADMITTED_CHANNEL)),
