@@ -11,6 +11,8 @@ mod origins;
 mod pages;
 #[path = "http/peer.rs"]
 mod peer;
+#[path = "http/plain.rs"]
+mod plain;
 #[path = "http/process.rs"]
 mod process;
 #[path = "http/requests.rs"]

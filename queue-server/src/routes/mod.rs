@@ -8,6 +8,7 @@ mod audit;
 mod gate;
 mod operator;
 mod pages;
+mod plain;
 mod site;
 mod tokens;
 mod verified;
@@ -54,6 +55,9 @@ pub enum PublicRoute {
     Verify,
     Socket,
     WaitingPage,
+    PlainPage,
+    PlainJoin,
+    PlainLeave,
     Asset,
     Jwks,
     Health,
@@ -82,6 +86,9 @@ impl PublicApp {
             .route(Method::DELETE, "/api/v1/queue/verify", PublicRoute::Verify)
             .route(Method::GET, "/ws", PublicRoute::Socket)
             .route(Method::GET, "/wait/{eventId}", PublicRoute::WaitingPage)
+            .route(Method::GET, "/wait/{eventId}/plain", PublicRoute::PlainPage)
+            .route(Method::POST, "/wait/{eventId}/plain/join", PublicRoute::PlainJoin)
+            .route(Method::POST, "/wait/{eventId}/plain/leave", PublicRoute::PlainLeave)
             .route(Method::GET, "/assets/{name}", PublicRoute::Asset)
             .route(Method::GET, "/.well-known/jwks.json", PublicRoute::Jwks)
             .route(Method::GET, "/health", PublicRoute::Health)
@@ -112,6 +119,9 @@ impl App for PublicApp {
             PublicRoute::Verify => gate::verify(&self.node, &self.verified, &self.site, &request).await,
             PublicRoute::Socket => sockets::upgrade(&self.node, &self.entrance, &self.sockets, request).await,
             PublicRoute::WaitingPage => self.waiting_page(&request),
+            PublicRoute::PlainPage => plain::show(&self.node, &self.entrance, &self.site, request).await,
+            PublicRoute::PlainJoin => plain::join(&self.node, &self.entrance, &self.site, request).await,
+            PublicRoute::PlainLeave => plain::leave(&self.node, &self.entrance, &self.site, request).await,
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Jwks => Ok(pages::jwks(self.node.keys().jwks_json())),
             PublicRoute::Health => Ok(pages::health()),

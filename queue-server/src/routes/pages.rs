@@ -14,7 +14,7 @@ use queue_core::{
 };
 use serde_json::json;
 
-use super::site::Site;
+use super::{plain, site::Site};
 
 const WAIT_HTML: &str = include_str!("../../web/wait.html");
 const MISSING_HTML: &str = include_str!("../../web/missing.html");
@@ -54,6 +54,7 @@ enum Piece {
     TicketsUrl,
     Lang,
     ReturnUrls,
+    PlainUrl,
 }
 
 /// The waiting page of an event, in the language that the browser asks for at first.
@@ -67,6 +68,7 @@ pub fn waiting_page(request: &Request, site: &Site, event: &EventId) -> Response
             Piece::TicketsUrl => escape_into(&mut page, &site.tickets_url(event)),
             Piece::Lang => page.push_str(lang),
             Piece::ReturnUrls => escape_into(&mut page, &site.return_urls.join(" ")),
+            Piece::PlainUrl => escape_into(&mut page, &plain::address(request, event)),
         }
     }
     with_policy(html(page, ""), request, site)
@@ -83,7 +85,7 @@ pub fn missing_page(request: &Request, site: &Site) -> Result<Response, ApiError
     Ok(with_policy(response, request, site))
 }
 
-fn with_policy(mut response: Response, request: &Request, site: &Site) -> Response {
+pub fn with_policy(mut response: Response, request: &Request, site: &Site) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, site.csp(request.host()));
     headers.append(VARY, HeaderValue::from_static("accept, accept-language"));
@@ -122,13 +124,13 @@ fn etag(content: &str) -> String {
 }
 
 /// `?lang=` if it names a language of ours, else the first that the browser likes.
-fn language(request: &Request) -> &'static str {
+pub fn language(request: &Request) -> &'static str {
     let asked = request.query("lang").and_then(|lang| known_language(&lang));
     let liked = || request.header(ACCEPT_LANGUAGE.as_str())?.split(',').find_map(known_language);
     asked.or_else(liked).unwrap_or("en")
 }
 
-fn known_language(range: &str) -> Option<&'static str> {
+pub fn known_language(range: &str) -> Option<&'static str> {
     let primary = range.split([';', '-']).next().unwrap_or_default().trim();
     ["en", "ko"].into_iter().find(|known| primary.eq_ignore_ascii_case(known))
 }
@@ -144,6 +146,7 @@ fn cut(template: &'static str) -> Vec<Piece> {
             "tickets_url" => Piece::TicketsUrl,
             "lang" => Piece::Lang,
             "return_urls" => Piece::ReturnUrls,
+            "plain_url" => Piece::PlainUrl,
             other => panic!("the page has an unknown placeholder {other}"),
         });
         pieces.push(Piece::Text(rest));
@@ -151,7 +154,7 @@ fn cut(template: &'static str) -> Vec<Piece> {
     pieces
 }
 
-fn escape_into(page: &mut String, text: &str) {
+pub fn escape_into(page: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => page.push_str("&amp;"),
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn every_file_that_the_page_and_its_modules_name_is_there() {
         let served = |name: &str| FILES.iter().any(|file| file.name == name);
-        for content in [WAIT_HTML, MISSING_HTML] {
+        for content in [WAIT_HTML, MISSING_HTML, plain::TEMPLATE] {
             for rest in content.split("/assets/").skip(1) {
                 let name = rest.split('"').next().unwrap();
                 assert!(served(name), "{name}");
