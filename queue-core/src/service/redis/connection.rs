@@ -16,6 +16,8 @@ use super::{Options, ServerIdentity, StoreUrl, Value};
 
 /// A connection is asked for a sign of life this often.
 const PING_EVERY: Duration = Duration::from_millis(500);
+/// What the connection asks for itself is answered within this, or not at all.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// So many unanswered pings in a row mean that the connection is lost.
 const PINGS_MISSED_MAX: u32 = 3;
 /// A cluster may send a call on to another node so often; it has not run by then.
@@ -87,29 +89,41 @@ impl Connection {
     }
 
     async fn ask(&self, name: &'static str, arg: Option<&'static str>) -> Result<Value, String> {
-        let command = CustomCommand::new_static(name, ClusterHash::Random, false);
-        let frame = self.client.custom_raw(command, arg.into_iter().collect()).await;
-        Value::from_frame(frame.map_err(|error| error.details().to_owned())?)
+        ask(&self.client, name, arg).await
     }
 
     /// Returns when the connection is lost, with the reason. Cancel-safe.
     pub(super) async fn lost(&mut self) -> String {
-        let mut missed = 0;
-        loop {
-            tokio::select! {
-                end = &mut self.task.0 => return match end {
-                    Ok(Err(error)) => error.details().to_owned(),
-                    _ => "the connection was closed".to_owned(),
-                },
-                () = tokio::time::sleep(PING_EVERY) => {}
+        let client = self.client.clone();
+        let pings = async {
+            let mut missed = 0;
+            loop {
+                tokio::time::sleep(PING_EVERY).await;
+                match ask(&client, "PING", None).await {
+                    Ok(_) => missed = 0,
+                    Err(_) if missed + 1 < PINGS_MISSED_MAX => missed += 1,
+                    Err(reason) => return reason,
+                }
             }
-            match self.ping().await {
-                Ok(()) => missed = 0,
-                Err(_) if missed + 1 < PINGS_MISSED_MAX => missed += 1,
-                Err(reason) => return reason,
-            }
+        };
+        // A connection may end while a ping is on its way: then nobody answers that.
+        tokio::select! {
+            end = &mut self.task.0 => match end {
+                Ok(Err(error)) => error.details().to_owned(),
+                _ => "the connection was closed".to_owned(),
+            },
+            reason = pings => reason,
         }
     }
+}
+
+/// Asks, and does not wait for ever: the client forgets its own time-out for what it had sent on a connection that
+/// ends.
+async fn ask(client: &Client, name: &'static str, arg: Option<&'static str>) -> Result<Value, String> {
+    let command = CustomCommand::new_static(name, ClusterHash::Random, false);
+    let answer = tokio::time::timeout(ANSWER_WITHIN, client.custom_raw(command, arg.into_iter().collect())).await;
+    let frame = answer.map_err(|_| "no answer in time".to_owned())?;
+    Value::from_frame(frame.map_err(|error| error.details().to_owned())?)
 }
 
 fn performance(options: &Options) -> PerformanceConfig {

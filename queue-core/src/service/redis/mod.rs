@@ -262,7 +262,10 @@ impl Store {
             let live = shared.live.load_full().ok_or_else(|| self.not_connected())?;
             shared.commands.fetch_add(1, Ordering::Relaxed);
             let command = CustomCommand::new_static(name, hash, false);
-            Ok(live.client().custom_raw(command, args).await?)
+            // The client forgets its own time-out for what it had sent on a connection that ends.
+            let within = shared.options.command_timeout * 5 / 4;
+            let answer = tokio::time::timeout(within, live.client().custom_raw(command, args)).await;
+            Ok(answer.map_err(|_| StoreError::Unavailable("no answer in time".to_owned()))??)
         };
         match sent.await {
             Ok(frame) => Ok(Value::from_frame(frame)),

@@ -1,6 +1,6 @@
 //! Channels: messages as they are published, and a word whenever some may have been missed.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use fred::{
@@ -21,6 +21,9 @@ use super::{Shared, Store, StoreError, connection::Connection, supervisor::Pause
 
 /// Channels of one subscription, at most.
 pub const CHANNELS_MAX: usize = 4_096;
+
+/// A subscription that is not there after this never will be.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A published message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,7 +173,8 @@ async fn add(
     if missing.is_empty() {
         return Ok(());
     }
-    client.subscribe(missing.clone()).await.map_err(|error| error.details().to_owned())?;
+    let subscribed_to = tokio::time::timeout(SUBSCRIBE_WITHIN, client.subscribe(missing.clone())).await;
+    subscribed_to.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.details().to_owned())?;
     subscribed.extend(missing);
     Ok(())
 }
