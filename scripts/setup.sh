@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is not there yet: redis-server 7 or newer, a Chromium,
-# a Python environment with three packages, nginx and promtool. Asks no questions. Fails only when the tests cannot run at all;
+# a Python environment with three packages, nginx, promtool and axe-core. Asks no questions. Fails only when the tests cannot run at all;
 # everything else that is missing is said in one line each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 REDIS_MAJOR_MIN=7
 VENV=.venv
 REQUIREMENTS=tests/acceptance/requirements.txt
+TOOLS=.tools
+AXE_VERSION=4.14.1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 fatal=0
@@ -158,6 +160,19 @@ setup_promtool() {
   promtool_ready || note "missing: promtool, so metrics and alerts are not checked ($(why))"
 }
 
+axe_ready() { grep -qs "\"version\": *\"$AXE_VERSION\"" "$TOOLS/node_modules/axe-core/package.json"; }
+
+# Checks pages for accessibility; run inside the Chromium of the tests, so npm is needed only to fetch it.
+setup_axe() {
+  axe_ready && return
+  have npm || install "npm" "nodejs-npm" "node" || true
+  note "fetching axe-core $AXE_VERSION into $TOOLS"
+  mkdir -p "$TOOLS"
+  npm install --prefix "$TOOLS" --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error \
+    "axe-core@$AXE_VERSION" >"$log" 2>&1 || true
+  axe_ready || note "missing: axe-core, so the pages are not checked for accessibility ($(why))"
+}
+
 have cargo || missing "cargo: install Rust from https://rustup.rs"
 have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
 have c++ || install "g++" "gcc-c++" "gcc" || note "missing: a C++ compiler, so nothing can be fuzzed ($(why))"
@@ -166,4 +181,5 @@ setup_chromium
 setup_python
 setup_nginx
 setup_promtool
+setup_axe
 exit "$fatal"

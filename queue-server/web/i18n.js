@@ -169,9 +169,12 @@ export function t(key, values = {}) {
 /** Title and text of a kind (`ended`, `errors`), with a fallback for names that are new to us. */
 export const pair = (kind, name, fallback) => TEXTS[lang][kind][name] ?? TEXTS[lang][kind][fallback];
 
-export const number = (n) => new Intl.NumberFormat(lang).format(n);
-export const clock = (at) => new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit' }).format(at);
-export const dateTime = (at) => new Intl.DateTimeFormat(lang, { dateStyle: 'full', timeStyle: 'short' }).format(at);
+/** The language as this person's country writes it, if the browser says. */
+const locale = () => (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(lang)) ?? lang;
+
+export const number = (n) => new Intl.NumberFormat(locale()).format(n);
+export const clock = (at) => new Intl.DateTimeFormat(locale(), { hour: 'numeric', minute: '2-digit' }).format(at);
+export const dateTime = (at) => new Intl.DateTimeFormat(locale(), { dateStyle: 'full', timeStyle: 'short' }).format(at);
 
 /** A wait as a range that a person would say. */
 export function range(eta) {

@@ -313,7 +313,7 @@ async function leave() {
   if (!confirm(t('leaveSure'))) return;
   try {
     await line.leave();
-    ended({ status: 'ENDED', reason: 'LEFT' });
+    received({ status: 'ENDED', reason: 'LEFT' });
   } catch (failure) {
     problem(failure);
   }

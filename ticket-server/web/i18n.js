@@ -172,14 +172,17 @@ export const sentence = (code, values = {}) => fill(TEXTS[lang].errors[code] ?? 
 
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 
-export const number = (n) => new Intl.NumberFormat(lang).format(n);
-export const clock = (at) => new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit' }).format(at);
-export const dateTime = (at) => new Intl.DateTimeFormat(lang, { dateStyle: 'full', timeStyle: 'short' }).format(at);
+/** The language as this person's country writes it, if the browser says. */
+const locale = () => (navigator.languages ?? []).find((tag) => tag.toLowerCase().startsWith(lang)) ?? lang;
+
+export const number = (n) => new Intl.NumberFormat(locale()).format(n);
+export const clock = (at) => new Intl.DateTimeFormat(locale(), { hour: 'numeric', minute: '2-digit' }).format(at);
+export const dateTime = (at) => new Intl.DateTimeFormat(locale(), { dateStyle: 'full', timeStyle: 'short' }).format(at);
 
 /** An amount in minor units, in the digits that its currency has. */
 export function money(minor, currency) {
   try {
-    const format = new Intl.NumberFormat(lang, { style: 'currency', currency });
+    const format = new Intl.NumberFormat(locale(), { style: 'currency', currency });
     return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
   } catch {
     return `${number(minor / 100)} ${currency}`;

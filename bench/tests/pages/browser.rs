@@ -1,6 +1,7 @@
 //! A headless Chromium, spoken to through its own debugging protocol, so that no driver has to be installed.
 //!
-//! One page per browser, with a profile of its own that goes when the browser goes. Everything waits with a bound.
+//! A browser has a profile of its own, which goes when the browser goes, and tabs, of which one is spoken to at a time.
+//! Everything waits with a bound. Dialogs are answered with yes.
 //! What the page complains about (exceptions, console errors, refused loads, violations of the content security
 //! policy) is collected for the test to look at.
 
@@ -26,6 +27,7 @@ const START_WAIT: Duration = Duration::from_secs(30);
 const CALL_WAIT: Duration = Duration::from_secs(20);
 const CONDITION_WAIT: Duration = Duration::from_secs(30);
 const TRAIL_STEPS_MAX: usize = 30;
+const TABS_MAX: usize = 40;
 const POLL: Duration = Duration::from_millis(50);
 const PROGRAMS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome"];
 const MAC_PROGRAMS: [&str; 2] = [
@@ -61,6 +63,7 @@ pub fn find() -> Option<PathBuf> {
 pub enum Key {
     Enter,
     Space,
+    Tab,
     Right,
     Down,
 }
@@ -71,6 +74,7 @@ impl Key {
         match self {
             Self::Enter => ("Enter", "Enter", 13, "\r"),
             Self::Space => (" ", "Space", 32, " "),
+            Self::Tab => ("Tab", "Tab", 9, ""),
             Self::Right => ("ArrowRight", "ArrowRight", 39, ""),
             Self::Down => ("ArrowDown", "ArrowDown", 40, ""),
         }
@@ -87,11 +91,18 @@ pub struct Size {
 pub const DESKTOP: Size = Size { width: 1280, height: 800 };
 pub const PHONE: Size = Size { width: 390, height: 844 };
 
-/// A running browser with one page.
+/// A tab of a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tab {
+    session: String,
+    target: String,
+}
+
+/// A running browser.
 pub struct Browser {
     child: Child,
     socket: WebSocketStream<TcpStream>,
-    session: String,
+    tab: Option<Tab>,
     calls: u64,
     complaints: Vec<String>,
     /// The last requests, answers and frames, for whoever has to find out why a test failed.
@@ -117,25 +128,41 @@ impl Browser {
         let mut browser = Self {
             child,
             socket,
-            session: String::new(),
+            tab: None,
             calls: 0,
             complaints: Vec::new(),
             trail: VecDeque::new(),
             _profile: profile,
         };
-        browser.open_page().await?;
+        browser.new_tab().await?;
         Ok(browser)
     }
 
-    async fn open_page(&mut self) -> Result<()> {
+    /// Opens an empty tab and speaks to it from now on.
+    pub async fn new_tab(&mut self) -> Result<Tab> {
+        self.tab = None;
         let target = self.call("Target.createTarget", json!({"url": "about:blank"})).await?;
-        let attach = json!({"targetId": target["targetId"], "flatten": true});
-        let attached = self.call("Target.attachToTarget", attach).await?;
-        self.session = attached["sessionId"].as_str().context("no session")?.to_owned();
+        let target = target["targetId"].as_str().context("no target")?.to_owned();
+        let attached = self.call("Target.attachToTarget", json!({"targetId": target, "flatten": true})).await?;
+        let session = attached["sessionId"].as_str().context("no session")?.to_owned();
+        let tab = Tab { session, target };
+        self.tab = Some(tab.clone());
         for domain in ["Page", "Runtime", "Log", "Network"] {
             self.call(&format!("{domain}.enable"), json!({})).await?;
         }
-        self.resize(DESKTOP).await
+        self.resize(DESKTOP).await?;
+        Ok(tab)
+    }
+
+    /// The tab that is spoken to.
+    pub fn tab(&self) -> Tab {
+        self.tab.clone().expect("there is a tab once the browser has started")
+    }
+
+    /// Brings another tab to the front and speaks to it.
+    pub async fn turn_to(&mut self, tab: &Tab) -> Result<()> {
+        self.tab = Some(tab.clone());
+        self.call("Page.bringToFront", json!({})).await.map(drop)
     }
 
     /// Gives the window another size; a narrow one is a phone.
@@ -147,8 +174,42 @@ impl Browser {
 
     /// Asks for the dark or the light scheme.
     pub async fn prefer(&mut self, scheme: &str) -> Result<()> {
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.media("prefers-color-scheme", scheme).await
+    }
+
+    /// Sets what a person prefers, as pages ask for it.
+    pub async fn media(&mut self, name: &str, value: &str) -> Result<()> {
+        let features = json!({"features": [{"name": name, "value": value}]});
         self.call("Emulation.setEmulatedMedia", features).await.map(drop)
+    }
+
+    /// Switches scripts off or on for the pages that are opened from now on. The debugger's own always run.
+    pub async fn scripts(&mut self, on: bool) -> Result<()> {
+        self.call("Emulation.setScriptExecutionDisabled", json!({"value": !on})).await.map(drop)
+    }
+
+    /// Takes the network away, or gives it back: requests fail, and the page is told.
+    pub async fn offline(&mut self, offline: bool) -> Result<()> {
+        let conditions = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+        self.call("Network.emulateNetworkConditions", conditions).await.map(drop)
+    }
+
+    /// Stops a page as browsers do with those that are not looked at, or lets it go on.
+    pub async fn frozen(&mut self, frozen: bool) -> Result<()> {
+        let state = if frozen { "frozen" } else { "active" };
+        self.call("Page.setWebLifecycleState", json!({"state": state})).await.map(drop)
+    }
+
+    /// Sends a header with every request, as a proxy in front of the server would.
+    pub async fn header(&mut self, name: &str, value: &str) -> Result<()> {
+        self.call("Network.setExtraHTTPHeaders", json!({"headers": {name: value}})).await.map(drop)
+    }
+
+    /// A cookie that would go along to `url`, with its attributes.
+    pub async fn cookie(&mut self, url: &str, name: &str) -> Result<Option<Value>> {
+        let answer = self.call("Network.getCookies", json!({"urls": [url]})).await?;
+        let cookies = answer["cookies"].as_array().context("no cookies")?;
+        Ok(cookies.iter().find(|cookie| cookie["name"] == json!(name)).cloned())
     }
 
     /// Opens an address.
@@ -232,6 +293,18 @@ impl Browser {
         self.call("Input.dispatchKeyEvent", event).await.map(drop)
     }
 
+    /// Presses Tab until the focus is on what a selector finds: only what the keyboard reaches can be used by it.
+    pub async fn tab_to(&mut self, selector: &str) -> Result<()> {
+        let reached = format!("document.activeElement.matches('{selector}')");
+        for _ in 0..TABS_MAX {
+            if self.eval(&reached).await? == json!(true) {
+                return Ok(());
+            }
+            self.press(Key::Tab).await?;
+        }
+        bail!("{selector} is not reached by Tab")
+    }
+
     /// Puts the focus on a button and presses it by keyboard.
     pub async fn push(&mut self, selector: &str) -> Result<()> {
         self.focus(selector).await?;
@@ -259,7 +332,7 @@ impl Browser {
 
     /// Ends it.
     pub async fn stop(mut self) {
-        self.session.clear();
+        self.tab = None;
         let _ = self.call("Browser.close", json!({})).await;
         self.child.stop().await;
     }
@@ -268,8 +341,8 @@ impl Browser {
         self.calls += 1;
         let id = self.calls;
         let mut request = json!({"id": id, "method": method, "params": params});
-        if !self.session.is_empty() {
-            request["sessionId"] = json!(self.session);
+        if let Some(tab) = &self.tab {
+            request["sessionId"] = json!(tab.session);
         }
         let exchange = async {
             self.socket.send(Message::text(request.to_string())).await?;
@@ -280,6 +353,9 @@ impl Browser {
                 if message["id"] == json!(id) {
                     ensure!(message.get("error").is_none(), "{method}: {}", message["error"]);
                     return Ok(message["result"].take());
+                }
+                if message["method"] == json!("Page.javascriptDialogOpening") {
+                    self.socket.send(Message::text(yes(&message))).await?;
                 }
                 self.complaints.extend(complaint(&message));
                 self.trail.extend(step(&message));
@@ -305,6 +381,14 @@ async fn debugger(child: &mut Child, file: &Path) -> Result<String> {
         ensure!(Instant::now() < end, "the browser did not start:\n{}", child.last_lines());
         sleep(POLL).await;
     }
+}
+
+/// The command that answers the dialog of an event. Its own answer is nobody's: commands count from 1.
+fn yes(event: &Value) -> String {
+    let params = json!({"accept": true});
+    let command =
+        json!({"id": 0, "method": "Page.handleJavaScriptDialog", "params": params, "sessionId": event["sessionId"]});
+    command.to_string()
 }
 
 /// What an event of the protocol says that should not have happened.

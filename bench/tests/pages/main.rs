@@ -1,85 +1,22 @@
-//! The walk through the pages in a real browser, against both real servers: wait, be admitted, choose a seat by
-//! keyboard, hold it, confirm it. `USHER_SCREENSHOTS=folder` keeps pictures of what was seen.
+//! The pages in a real browser, against both real servers. `USHER_SCREENSHOTS=folder` keeps pictures of what was seen.
+//!
+//! Here: the walk from the line to a booking. `plain` walks without scripts; `origins` is about what other sites may
+//! do and where people are sent; `places` about tabs, reloads, the back button and lost connections.
 
 mod browser;
+mod looks;
+mod origins;
+mod places;
+mod plain;
+mod stage;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
-use bench::{
-    api::{self, Operator, Queue, Tickets},
-    process::free_port,
-    random,
-    servers::{Server, Setup},
-};
-use browser::{Browser, DESKTOP, Key, PHONE};
-use queue_core::wire::QueueStatus;
+use anyhow::{Result, ensure};
+use browser::{Browser, Key, PHONE};
+use looks::look;
 use serde_json::json;
-use tempfile::TempDir;
-
-/// Both servers on the memory engine, with an operator.
-struct Stage {
-    queue: Server,
-    tickets: Server,
-    token: String,
-    _folder: TempDir,
-}
-
-impl Stage {
-    async fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("usher-pages-").tempdir()?;
-        let state_dir = folder.path().join("state");
-        std::fs::create_dir(&state_dir)?;
-        let token = random::secret()?;
-        let [queue, queue_ops, tickets, tickets_ops] = [free_port()?, free_port()?, free_port()?, free_port()?];
-        let setup = |name, listen, ops, flags| Setup {
-            name,
-            listen,
-            ops,
-            store: "memory",
-            state_dir: &state_dir,
-            operator_token: &token,
-            flags,
-            threads: Some(2),
-        };
-        let by_name = format!("http://localhost:{}", queue.port());
-        let origins = format!("--allowed-origins=http://{queue},http://{tickets},{by_name}");
-        let flags = vec![origins.clone(), format!("--tickets-url=http://{tickets}")];
-        let queue_server = setup("queue-server", queue, queue_ops, flags).start("queue-server", folder.path()).await?;
-        let flags = vec![
-            origins,
-            format!("--queue-url=http://{queue}"),
-            format!("--jwks=http://{queue}/.well-known/jwks.json"),
-            format!("--queue=http://{queue_ops}"),
-        ];
-        let ticket_server =
-            setup("ticket-server", tickets, tickets_ops, flags).start("ticket-server", folder.path()).await?;
-        Ok(Self { queue: queue_server, tickets: ticket_server, token, _folder: folder })
-    }
-
-    /// An event for one visitor at a time, the place already taken. Gives who took it.
-    async fn event(&self, event: &str) -> Result<(Queue, QueueStatus)> {
-        let http = api::client()?;
-        let hall =
-            api::hall("Faults in the Night", "2030-12-24T19:00:00.000Z", &[("A", 6, 12, 12_000), ("B", 8, 12, 6_500)]);
-        Operator::new(http.clone(), &self.tickets.ops_url, &self.token).put_event(event, &hall).await?;
-        Operator::new(http.clone(), &self.queue.ops_url, &self.token).put_queue(event, &json!({"capacity": 1})).await?;
-        let first = Queue::new(http, &self.queue.url, event);
-        let status = first.check(None).await?;
-        ensure!(status.active_token.is_some(), "the first visitor should be let in at once");
-        Ok((first, status))
-    }
-
-    async fn stop(self) {
-        self.tickets.child.stop().await;
-        self.queue.child.stop().await;
-    }
-}
-
-async fn let_go((queue, status): &(Queue, QueueStatus)) -> Result<()> {
-    let place = status.place_token.as_deref().context("the first visitor has no place token")?;
-    Ok(queue.leave(place).await?)
-}
+use stage::{Stage, let_go};
 
 /// A Chromium, or `None` said in one line: `make setup` installs it where it can.
 fn chromium() -> Option<PathBuf> {
@@ -93,7 +30,7 @@ fn chromium() -> Option<PathBuf> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_the_line_to_a_seat_by_keyboard() -> Result<()> {
     let Some(program) = chromium() else { return Ok(()) };
-    let stage = Stage::start().await?;
+    let stage = Stage::start(&[]).await?;
     let mut browser = Browser::start(&program, "en-GB,en").await?;
     let outcome = by_keyboard(&stage, &mut browser).await;
     browser.stop().await;
@@ -110,8 +47,11 @@ async fn by_keyboard(stage: &Stage, browser: &mut Browser) -> Result<()> {
 
     let_go(&first).await?;
     browser.view("admitted").await?;
-    browser.screenshot("admitted-desktop").await?;
-    browser.push("#go").await?;
+    ensure!(browser.text("say").await? == "It is your turn", "the turn is not announced");
+    let focus = browser.eval("document.activeElement.innerText").await?;
+    ensure!(focus == json!("It is your turn"), "the focus is on {focus}");
+    browser.tab_to("#go").await?;
+    browser.press(Key::Enter).await?;
 
     arrives(stage, browser, "faults").await?;
     let handed = browser.eval("sessionStorage.getItem('usher.active.faults')").await?;
@@ -131,23 +71,34 @@ async fn waits_at_the_head(browser: &mut Browser) -> Result<()> {
     ensure!(browser.text("ahead").await? == "You are next.");
     let title = browser.eval("document.title").await?;
     ensure!(title == json!("1 in line · faults"), "the title is {title}");
-    browser.screenshot("waiting-desktop").await?;
-    browser.resize(PHONE).await?;
-    ensure!(fits_the_width(browser).await?, "the waiting page is wider than a phone");
-    browser.screenshot("waiting-phone").await?;
-    browser.resize(DESKTOP).await
+    let region = "(({ role, ariaLive }) => `${role} ${ariaLive}`)(document.getElementById('say'))";
+    ensure!(browser.eval(region).await? == json!("status polite"), "the position is in no live region");
+    let said = browser.text("say").await?;
+    ensure!(said.starts_with("Your place in line is 1."), "said was {said}");
+    moves_only_for_who_wants_it(browser).await?;
+    look(browser, "waiting").await
 }
 
-async fn fits_the_width(browser: &mut Browser) -> Result<bool> {
-    Ok(browser.eval("document.documentElement.scrollWidth <= innerWidth").await? == json!(true))
+async fn moves_only_for_who_wants_it(browser: &mut Browser) -> Result<()> {
+    let moving = "document.getAnimations().length";
+    browser.until("something that moves", &format!("{moving} > 0")).await?;
+    browser.media("prefers-reduced-motion", "reduce").await?;
+    browser.until("rest", &format!("{moving} === 0")).await?;
+    browser.media("prefers-reduced-motion", "no-preference").await
 }
 
 async fn switches_language(browser: &mut Browser) -> Result<()> {
-    browser.push("[data-lang=ko]").await?;
+    browser.tab_to("[data-lang=ko]").await?;
+    browser.press(Key::Space).await?;
     ensure!(browser.text("waiting-title").await? == "나의 대기 순서");
     ensure!(browser.eval("document.documentElement.lang").await? == json!("ko"));
     browser.screenshot("waiting-desktop-ko").await?;
-    browser.push("[data-lang=en]").await?;
+    // What was chosen lasts over a reload.
+    browser.reload().await?;
+    browser.view("waiting").await?;
+    ensure!(browser.text("waiting-title").await? == "나의 대기 순서");
+    browser.tab_to("[data-lang=en]").await?;
+    browser.press(Key::Enter).await?;
     ensure!(browser.text("waiting-title").await? == "Your place in line");
     Ok(())
 }
@@ -155,9 +106,7 @@ async fn switches_language(browser: &mut Browser) -> Result<()> {
 async fn keeps_the_place_over_a_reload(stage: &Stage, browser: &mut Browser) -> Result<()> {
     browser.reload().await?;
     browser.view("waiting").await?;
-    let operator = Operator::new(api::client()?, &stage.queue.ops_url, &stage.token);
-    let line = operator.queue("faults").await?;
-    ensure!(line["waiting"] == json!(1), "a reload joined twice: {line}");
+    ensure!(stage.waiting("faults").await? == 1, "a reload joined twice");
     Ok(())
 }
 
@@ -172,8 +121,8 @@ async fn arrives(stage: &Stage, browser: &mut Browser, event: &str) -> Result<()
 }
 
 async fn chooses_by_keyboard(browser: &mut Browser) -> Result<()> {
-    browser.screenshot("seats-desktop").await?;
-    browser.focus("#map .seat[tabindex=\"0\"]").await?;
+    look(browser, "seats").await?;
+    browser.tab_to("#map .seat").await?;
     for key in [Key::Right, Key::Down, Key::Space, Key::Right, Key::Enter] {
         browser.press(key).await?;
     }
@@ -182,19 +131,18 @@ async fn chooses_by_keyboard(browser: &mut Browser) -> Result<()> {
     let chosen = browser.text("chosen").await?;
     ensure!(chosen.contains("row 2 · seat 2") && chosen.contains("row 2 · seat 3"), "chosen: {chosen}");
     ensure!(browser.text("total").await? == "€240.00");
-    browser.screenshot("chosen-desktop").await?;
-    browser.resize(PHONE).await?;
-    ensure!(fits_the_width(browser).await?, "the seat page is wider than a phone");
-    browser.screenshot("chosen-phone").await?;
-    browser.resize(DESKTOP).await
+    let said = browser.text("say").await?;
+    ensure!(said.contains("seat 3") && said.contains("€240.00"), "said was {said}");
+    look(browser, "chosen").await
 }
 
 async fn holds(browser: &mut Browser) -> Result<()> {
-    browser.push("#reserve").await?;
+    browser.tab_to("#reserve").await?;
+    browser.press(Key::Enter).await?;
     browser.view("held").await?;
     let left = "/^[0-9]+:[0-9][0-9]$/.test(document.getElementById('left').innerText)";
     browser.until("the countdown", left).await?;
-    browser.screenshot("held-desktop").await?;
+    look(browser, "held").await?;
     // A hold outlives the page that made it.
     browser.reload().await?;
     browser.view("held").await?;
@@ -203,13 +151,13 @@ async fn holds(browser: &mut Browser) -> Result<()> {
 }
 
 async fn confirms(stage: &Stage, browser: &mut Browser) -> Result<()> {
-    browser.push("#confirm").await?;
+    browser.tab_to("#confirm").await?;
+    browser.press(Key::Enter).await?;
     browser.view("confirmed").await?;
     ensure!(browser.text("booked-seats").await?.contains("row 2 · seat 3"));
     ensure!(!browser.text("booked-id").await?.is_empty(), "no reservation id");
-    browser.screenshot("confirmed-desktop").await?;
-    let seats = Tickets::new(api::client()?, &stage.tickets.url, "faults").seats().await?;
-    let sold: Vec<_> = seats.iter().filter(|seat| seat.state == "SOLD").map(|seat| seat.seat_id.as_str()).collect();
+    look(browser, "confirmed").await?;
+    let sold = stage.sold("faults").await?;
     ensure!(sold == ["A-2-2", "A-2-3"], "sold are {sold:?}");
     Ok(())
 }
@@ -218,7 +166,7 @@ async fn confirms(stage: &Stage, browser: &mut Browser) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn to_another_host_on_a_phone_in_korean() -> Result<()> {
     let Some(program) = chromium() else { return Ok(()) };
-    let stage = Stage::start().await?;
+    let stage = Stage::start(&[]).await?;
     let mut browser = Browser::start(&program, "ko-KR,ko").await?;
     let outcome = to_another_host(&stage, &mut browser).await;
     browser.stop().await;
