@@ -11,17 +11,21 @@ pub const fn burst(per_minute: u32) -> u64 {
     if burst == 0 { 1 } else { burst }
 }
 
+/// The bucket as it counts now. No rate puts it further ahead than this: the clock was set back, and the bucket
+/// starts anew, or nobody would be admitted until the clock has caught up.
+const fn current(tat_us: u64, now_us: u64) -> u64 {
+    if tat_us > now_us + 2 * MINUTE_US { now_us } else { tat_us }
+}
+
 /// How many may be admitted now.
 pub fn available(tat_us: u64, now_us: u64, per_minute: u32) -> u64 {
-    let ahead_us = tat_us.saturating_sub(now_us);
-    // A bucket that was filled at another rate may be further ahead than this rate ever gets.
-    let ahead = ahead_us.min(2 * MINUTE_US) * u64::from(per_minute);
+    let ahead = current(tat_us, now_us).saturating_sub(now_us) * u64::from(per_minute);
     burst(per_minute).saturating_sub(ahead.div_ceil(MINUTE_US))
 }
 
 /// The bucket after `count` were admitted.
 pub fn take(tat_us: u64, now_us: u64, per_minute: u32, count: u64) -> u64 {
-    tat_us.max(now_us) + (count * MINUTE_US).div_ceil(u64::from(per_minute))
+    current(tat_us, now_us).max(now_us) + (count * MINUTE_US).div_ceil(u64::from(per_minute))
 }
 
 /// When the next one may be admitted, if not now: the first microsecond at which [`available`] is above 0.
@@ -48,6 +52,16 @@ mod tests {
             assert!(admitted <= most, "{admitted} of {per_minute}");
             assert!(admitted >= u64::from(per_minute) * 99 / 100, "{admitted} of {per_minute}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nobody() {
+        let now = 10_000_000_000;
+        let tat = take(0, now, 600, burst(600));
+        assert_eq!(available(tat, now, 600), 0);
+        let back = now - 3_600_000_000;
+        assert_eq!(available(tat, back, 600), burst(600));
+        assert_eq!(available(take(tat, back, 600, burst(600)), back, 600), 0);
     }
 
     #[test]
