@@ -243,7 +243,7 @@ async fn create(options: &Options, token: &str, stage: &Stage) -> Result<()> {
     let hall = api::hall("Usher demo night", "2030-06-01T20:00:00.000Z", &SECTIONS);
     let operator = Operator::new(http.clone(), &tickets.ops_url, token);
     operator.put_event(EVENT, &hall).await.context("creating the ticket event")?;
-    let policy = json!({"capacity": options.capacity, "activeTtlSeconds": 300, "claimSeconds": 30});
+    let policy = json!({"capacity": options.capacity, "activeTtlSeconds": 300, "claimSeconds": 20});
     let operator = Operator::new(http, &queue.ops_url, token);
     operator.put_queue(EVENT, &policy).await.context("creating the queue event")?;
     Ok(())
