@@ -194,6 +194,11 @@ impl Browser {
         self.call("Network.emulateNetworkConditions", conditions).await.map(drop)
     }
 
+    /// Refuses the requests whose address fits one of the patterns; none lets all through again.
+    pub async fn block(&mut self, patterns: &[&str]) -> Result<()> {
+        self.call("Network.setBlockedURLs", json!({"urls": patterns})).await.map(drop)
+    }
+
     /// Stops a page as browsers do with those that are not looked at, or lets it go on.
     pub async fn frozen(&mut self, frozen: bool) -> Result<()> {
         let state = if frozen { "frozen" } else { "active" };

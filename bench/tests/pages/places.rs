@@ -1,6 +1,8 @@
 //! What must not cost anybody the place: another tab, a reload, going back, a connection that is lost, a page that slept.
 
 use anyhow::{Context as _, Result, ensure};
+use bench::api::{self, Queue};
+use queue_core::wire::QueueStatus;
 
 use crate::{
     browser::{Browser, Key},
@@ -71,11 +73,16 @@ async fn away_and_back() -> Result<()> {
 
 async fn goes_away_and_back(stage: &Stage, foreign: &Foreign, browser: &mut Browser) -> Result<()> {
     let first = stage.event("back").await?;
+    let ahead = Queue::new(api::client()?, &stage.queue.url, "back");
+    let before = ahead.check(None).await?;
     let landing = format!("http://{}/", foreign.address);
     let wait = format!("{}/wait/back", stage.queue.url);
     browser.open(&landing).await?;
     browser.open(&wait).await?;
     browser.view("waiting").await?;
+    browser.until("the live socket", LIVE).await?;
+    ensure!(browser.text("position").await? == "2");
+    hears_of_moves(browser, &ahead, &before).await?;
 
     // Away while waiting, and back: the same place, live again.
     browser.open(&landing).await?;
@@ -104,11 +111,12 @@ async fn goes_away_and_back(stage: &Stage, foreign: &Foreign, browser: &mut Brow
     // Whoever opens the waiting page again still has the turn, and may give it up.
     browser.open(&wait).await?;
     browser.view("admitted").await?;
-    look(browser, "admitted").await?;
     ensure!(stage.waiting("back").await? == 0);
+    // The seat page sends people here to give up; then nobody is sent on.
     browser.open(&format!("{wait}#leave")).await?;
     browser.reload().await?;
     browser.view("admitted").await?;
+    look(browser, "admitted").await?;
     browser.push("#give-up").await?;
     browser.view("ended").await?;
     let title = browser.text("ended-title").await?;
@@ -117,6 +125,15 @@ async fn goes_away_and_back(stage: &Stage, foreign: &Foreign, browser: &mut Brow
     let complaints = browser.complaints().await?;
     ensure!(complaints.is_empty(), "the pages complained: {complaints:#?}");
     other_states(stage, browser).await
+}
+
+/// What has changed is said aloud, but not again and again: a person listens. Here half a minute passes at once.
+async fn hears_of_moves(browser: &mut Browser, ahead: &Queue, before: &QueueStatus) -> Result<()> {
+    ensure!(browser.text("say").await?.contains("is 2."), "the position is not announced");
+    browser.eval("{ const now = performance.now.bind(performance); performance.now = () => now() + 31_000; }").await?;
+    ahead.leave(before.place_token.as_deref().context("no place token")?).await?;
+    browser.until("the new position", "document.getElementById('position').innerText === '1'").await?;
+    browser.until("its announcement", "document.getElementById('say').innerText.includes('is 1.')").await
 }
 
 async fn other_states(stage: &Stage, browser: &mut Browser) -> Result<()> {
@@ -135,7 +152,23 @@ async fn other_states(stage: &Stage, browser: &mut Browser) -> Result<()> {
     stage.event("closed").await?;
     browser.open(&format!("{}/tickets/closed", stage.tickets.url)).await?;
     browser.until("the notice", "document.getElementById('notice').hidden === false").await?;
-    look(browser, "seats-without-a-turn").await
+    look(browser, "seats-without-a-turn").await?;
+    stage.standing_only("types").await?;
+    browser.open(&format!("{}/tickets/types", stage.tickets.url)).await?;
+    browser.until("the kinds of tickets", "document.getElementById('types').hidden === false").await?;
+    look(browser, "types").await?;
+    while_it_joins(stage, browser).await
+}
+
+/// The server cannot be asked: the page says so, and goes on by itself when it can.
+async fn while_it_joins(stage: &Stage, browser: &mut Browser) -> Result<()> {
+    browser.block(&["*/queue/check/*"]).await?;
+    browser.open(&format!("{}/wait/closed", stage.queue.url)).await?;
+    browser.until("a word to whoever waits", "document.getElementById('joining-note').innerText.length > 10").await?;
+    browser.view("joining").await?;
+    look(browser, "joining").await?;
+    browser.block(&[]).await?;
+    browser.view("waiting").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,6 +45,7 @@ async fn without_scripts(stage: &Stage, browser: &mut Browser) -> Result<()> {
     let_go(&first).await?;
     shows(browser, "It is your turn").await?;
     look_plain(browser, "plain-admitted").await?;
+    browser.reload().await?;
     let seats = format!("location.href.startsWith('{}/tickets/calm')", stage.tickets.url);
     browser.until("the seat page", &seats).await?;
     browser.until("its words", "document.body.innerText.includes('JavaScript is needed to choose seats')").await?;

@@ -102,6 +102,20 @@ impl Stage {
         Ok((first, status))
     }
 
+    /// Tickets without seats.
+    pub async fn standing_only(&self, event: &str) -> Result<()> {
+        let types = json!([
+            {"ticketTypeId": "floor", "name": "Floor", "priceMinor": 5_900, "quantity": 300},
+            {"ticketTypeId": "balcony", "name": "Balcony, standing", "priceMinor": 4_500, "quantity": 40},
+        ]);
+        let hall = json!({
+            "name": "Faults at Large", "startsAt": "2030-12-25T19:00:00.000Z", "venue": "Usher Hall", "currency": "EUR",
+            "payment": "none", "maxSeatsPerVisitor": 4, "ticketTypes": types, "sections": [],
+        });
+        Operator::new(api::client()?, &self.tickets.ops_url, &self.token).put_event(event, &hall).await?;
+        Ok(())
+    }
+
     /// Creates or changes a line.
     pub async fn policy(&self, event: &str, policy: &Value) -> Result<()> {
         self.operator()?.put_queue(event, policy).await?;
