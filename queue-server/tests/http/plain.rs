@@ -1,10 +1,10 @@
 //! The waiting page for browsers without scripts: a visit joins by cookie, the page asks again, forms change things.
 
+use super::support::{Answer, Ask, TestServer, capacity, text};
 use reqwest::{
     Method,
     header::{ACCEPT_LANGUAGE, COOKIE, ORIGIN},
 };
-use super::support::{Answer, Ask, TestServer, capacity, text};
 
 const PLAIN: &str = "/wait/faults/plain";
 
@@ -148,6 +148,18 @@ async fn forms_of_this_page_alone_change_something() {
     assert_eq!(rejoined.status, 303, "{rejoined:?}");
     let page = server.get(rejoined.header("location")).header(COOKIE, cookies(&rejoined)).answer().await;
     assert!(page.text.contains("id=\"position\">1</p>"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn whoever_is_told_to_come_again_comes_by_itself() {
+    let (server, _) = full_line(&["--address-joins-per-minute=2"]).await;
+    visit(&server, PLAIN).await;
+    let told = server.get("/wait/faults/plain?lang=ko").answer().await;
+    assert_eq!(told.status, 429, "{told:?}");
+    let secs: u64 = told.header("retry-after").parse().unwrap();
+    let refresh = format!("content=\"{}; url=/wait/faults/plain?lang=ko\"", secs.clamp(5, 60));
+    assert!(told.text.contains(&refresh) && told.text.contains("RATE_LIMITED"), "{}", told.text);
+    assert!(told.header("content-type").starts_with("text/html") && told.header("cache-control") == "no-store");
 }
 
 #[tokio::test]
