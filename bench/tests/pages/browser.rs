@@ -23,6 +23,8 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
+use crate::events::{complaint, step, yes};
+
 const START_WAIT: Duration = Duration::from_secs(30);
 const CALL_WAIT: Duration = Duration::from_secs(20);
 const CONDITION_WAIT: Duration = Duration::from_secs(30);
@@ -385,44 +387,5 @@ async fn debugger(child: &mut Child, file: &Path) -> Result<String> {
         ensure!(child.is_running(), "the browser ended at its start:\n{}", child.last_lines());
         ensure!(Instant::now() < end, "the browser did not start:\n{}", child.last_lines());
         sleep(POLL).await;
-    }
-}
-
-/// The command that answers the dialog of an event. Its own answer is nobody's: commands count from 1.
-fn yes(event: &Value) -> String {
-    let params = json!({"accept": true});
-    let command =
-        json!({"id": 0, "method": "Page.handleJavaScriptDialog", "params": params, "sessionId": event["sessionId"]});
-    command.to_string()
-}
-
-/// What an event of the protocol says that should not have happened.
-fn complaint(message: &Value) -> Option<String> {
-    let params = &message["params"];
-    match message["method"].as_str()? {
-        "Runtime.exceptionThrown" => {
-            Some(format!("exception: {}", params["exceptionDetails"]["exception"]["description"]))
-        }
-        "Runtime.consoleAPICalled" if matches!(params["type"].as_str()?, "error" | "warning" | "assert") => {
-            Some(format!("console: {}", params["args"]))
-        }
-        "Log.entryAdded" if matches!(params["entry"]["level"].as_str()?, "error" | "warning") => {
-            Some(format!("{}: {} {}", params["entry"]["source"], params["entry"]["text"], params["entry"]["url"]))
-        }
-        _ => None,
-    }
-}
-
-/// What an event of the protocol says about the network.
-fn step(message: &Value) -> Option<String> {
-    let params = &message["params"];
-    match message["method"].as_str()? {
-        "Network.requestWillBeSent" => Some(format!("{} {}", params["request"]["method"], params["request"]["url"])),
-        "Network.responseReceived" => Some(format!("{} {}", params["response"]["status"], params["response"]["url"])),
-        "Network.loadingFailed" => Some(format!("failed: {}", params["errorText"])),
-        "Network.webSocketFrameSent" => Some(format!("sent {}", params["response"]["payloadData"])),
-        "Network.webSocketFrameReceived" => Some(format!("heard {}", params["response"]["payloadData"])),
-        "Network.webSocketClosed" => Some("socket closed".to_owned()),
-        _ => None,
     }
 }

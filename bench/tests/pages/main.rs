@@ -4,6 +4,7 @@
 //! do and where people are sent; `places` about tabs, reloads, the back button and lost connections.
 
 mod browser;
+mod events;
 mod looks;
 mod origins;
 mod places;
