@@ -36,6 +36,10 @@ const LARGE_SEATS_MIN: usize = 20_000;
 /// How old the map of a large hall may be.
 const LARGE_KEPT: Duration = Duration::from_millis(250);
 
+/// Whoever waits so long for a map that somebody else has written is told that the store does not answer:
+/// what they wait for is one question to the store after the other, each of which may take its whole time.
+const MAP_WAIT: Duration = Duration::from_millis(800);
+
 /// The maps of all events.
 #[derive(Default)]
 pub(super) struct SeatViews {
@@ -127,7 +131,8 @@ impl Office {
     /// The sale of an event as it is now.
     pub async fn seat_view(&self, hall: &Arc<Hall>) -> Result<Arc<SeatView>, ApiError> {
         let slot = Arc::clone(&self.views.events.entry(hall.event.clone()).or_default());
-        let mut slot = slot.lock().await;
+        let slot = tokio::time::timeout(MAP_WAIT, slot.lock()).await;
+        let mut slot = slot.map_err(|_| ApiError::new(Code::StoreUnavailable).log("no map in time"))?;
         if let Some(view) = slot.view.as_ref().filter(|view| view.is_young_enough(hall)) {
             return Ok(Arc::clone(view));
         }

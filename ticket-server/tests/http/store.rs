@@ -130,3 +130,22 @@ async fn a_ledger_that_is_away_is_said_to_be() {
     assert_eq!(server.act(&ann, &id, "confirm").await.ok(200)["state"], "CONFIRMED");
     assert_eq!(server.state_of("A-1-1").await, "SOLD");
 }
+
+/// Each of them could wait for the one before; all have their answer in time.
+#[tokio::test]
+async fn many_who_want_the_map_of_a_store_that_is_away_wait_no_longer_than_one() {
+    let server = std::sync::Arc::new(TestServer::with_hall(Kind::Redis).await);
+    server.get("/api/v1/seats/events/hall").await.ok(200);
+    server.store.as_ref().unwrap().pause();
+    let ask = |server: std::sync::Arc<TestServer>| async move {
+        let asked = tokio::time::Instant::now();
+        server.get("/api/v1/seats/events/hall").await.is(503, "STORE_UNAVAILABLE");
+        asked.elapsed()
+    };
+    let asking: Vec<_> = (0..30).map(|_| tokio::spawn(ask(std::sync::Arc::clone(&server)))).collect();
+    for waited in asking {
+        let waited = waited.await.unwrap();
+        assert!(waited < std::time::Duration::from_secs(2), "{waited:?}");
+    }
+    server.store.as_ref().unwrap().resume();
+}
