@@ -62,20 +62,24 @@ impl Relay {
         Self { office, target }
     }
 
-    /// Sends until told to stop.
+    /// Sends until told to stop, and then once more: what the last requests booked would otherwise wait for
+    /// the next start.
     pub async fn run(self, stop: CancellationToken) {
-        loop {
+        while !stop.is_cancelled() {
             let pause = if self.pass().await { PASS_GAP } else { BACK_OFF };
+            let woken = async {
+                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = self.office.outbox.notified() => {}
+                    () = tokio::time::sleep(PASS_EVERY) => {}
+                }
+            };
             tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.office.outbox.notified() => {}
-                () = tokio::time::sleep(PASS_EVERY) => {}
+                () = stop.cancelled() => {}
+                () = woken => {}
             }
         }
+        self.pass().await;
     }
 
     /// Looks at every unsent row once. Whether the ledger and the queue were there.

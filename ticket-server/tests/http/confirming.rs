@@ -158,3 +158,18 @@ async fn what_was_not_told_is_told_later(kind: Kind) {
     }
     await_told(&server, &ann).await;
 }
+
+/// The queue is away until just before the server is told to end: what was booked is told on the way out.
+#[tokio::test]
+async fn a_server_that_ends_tells_what_it_has_to_tell() {
+    let mut server = TestServer::with_hall(Kind::Memory).await;
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    let peer = server.queue.change_peer("another");
+    let before = server.queue.refused();
+    server.act(&ann, &id, "confirm").await.ok(200);
+    eventually("a refusal", async || (server.queue.refused() > before).then_some(())).await;
+    server.queue.change_peer(&peer);
+    server.stop().await;
+    assert_eq!(server.queue.done().len(), 1);
+}

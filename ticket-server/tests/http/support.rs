@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -51,6 +54,8 @@ struct Asked {
     ended: Mutex<HashMap<String, &'static str>>,
     /// Sessions that were asked about.
     asked: Mutex<Vec<String>>,
+    /// How often somebody had the wrong token.
+    refused: AtomicUsize,
     peer: Mutex<String>,
 }
 
@@ -68,6 +73,7 @@ impl App for QueueApp {
 
     async fn handle(&self, asks: bool, mut request: Request) -> Result<Response, ApiError> {
         if request.bearer() != Some(self.queue.0.peer.lock().as_str()) {
+            self.queue.0.refused.fetch_add(1, Ordering::SeqCst);
             return Err(Code::OperatorTokenInvalid.into());
         }
         if !asks {
@@ -108,6 +114,16 @@ impl Queue {
 
     pub fn end(&self, visitor: &Visitor, reason: &'static str) {
         self.0.ended.lock().insert(visitor.jti.to_string(), reason);
+    }
+
+    /// From now on only this token is good; the one that was.
+    pub fn change_peer(&self, token: &str) -> String {
+        std::mem::replace(&mut self.0.peer.lock(), token.to_owned())
+    }
+
+    /// How often somebody had the wrong token.
+    pub fn refused(&self) -> usize {
+        self.0.refused.load(Ordering::SeqCst)
     }
 
     pub fn was_asked_about(&self, visitor: &Visitor) -> bool {
@@ -264,6 +280,14 @@ impl TestServer {
     pub async fn start_again(&mut self) {
         (self.life, self.url, self.ops, self.serving) = serve(&self.flags).await;
         self.ready().await;
+    }
+
+    /// Starts another server with the same store, ledger and queue, and talks to that one from now on. What ends
+    /// the first one.
+    pub async fn move_to_second(&mut self) -> Lifecycle {
+        let first = self.life.clone();
+        self.start_again().await;
+        first
     }
 
     /// A client of the ticket server's store.
