@@ -36,7 +36,10 @@ impl Office {
         }
         let command = Command::Pin { reservation: reservation.clone(), visitor: caller.visitor.clone() };
         match self.ask(&hall.event, command).await? {
-            Outcome::Hold(hold) => self.book(&hall, &hold).await,
+            Outcome::Hold(hold) => {
+                let hall = self.hall_naming(hall, &hold).await?;
+                self.book(&hall, &hold).await
+            }
             Outcome::Refused(refusal) => self.booked_before(caller, reservation, &refusal).await,
             other => Err(unexpected(&other)),
         }

@@ -19,7 +19,7 @@ use crate::{
     ids::{Epoch, SeatId},
     ledger::{LedgerError, READ_PAGE_MAX, StoredEvent},
     limits::{BOOK_BATCH_MAX, SESSION_KEPT_MS},
-    model::{Command, EventBody, Hall, Outcome},
+    model::{Command, EventBody, Hall, Hold, Outcome, What},
 };
 
 impl Office {
@@ -97,6 +97,20 @@ impl Office {
         self.open(&hall).await?;
         self.catalog.put(Arc::clone(&hall));
         Ok(hall)
+    }
+
+    /// The definition that names every seat of a hold: another server may have added some since this one looked,
+    /// and a booking without their names would not have them.
+    pub(super) async fn hall_naming(&self, hall: Arc<Hall>, hold: &Hold) -> Result<Arc<Hall>, ApiError> {
+        let names_all = |hall: &Hall| match &hold.what {
+            What::Seats(seats) => seats.iter().all(|&seat| hall.name_of(seat).is_some()),
+            What::Quantity { .. } => true,
+        };
+        if names_all(&hall) {
+            return Ok(hall);
+        }
+        let hall = self.load(&hall.event).await?;
+        if names_all(&hall) { Ok(hall) } else { Err(Code::StoreUnavailable.into()) }
     }
 
     async fn mark_bookings(&self, hall: &Hall) -> Result<(), ApiError> {

@@ -108,6 +108,7 @@ impl Office {
 
     async fn settle_one(&self, event: &EventId, hold: &Hold) {
         let Some(hall) = self.catalog.get(event.as_str()) else { return };
+        let Ok(hall) = self.hall_naming(hall, hold).await else { return };
         match self.ledger.fence(booking::of_hold(&hall, hold, self.now())).await {
             Ok(Decision::Confirmed(booking)) => {
                 tracing::info!(%event, reservation = %hold.reservation, "a pinned hold turned out to be booked");

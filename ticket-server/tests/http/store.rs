@@ -10,7 +10,7 @@ use ticket_server::{
     model::{Command, Outcome},
 };
 
-use crate::support::{Kind, TestServer, eventually, now};
+use crate::support::{Kind, TestServer, eventually, hall, now};
 
 #[tokio::test]
 async fn a_store_that_is_away_is_said_to_be() {
@@ -148,4 +148,24 @@ async fn many_who_want_the_map_of_a_store_that_is_away_wait_no_longer_than_one()
         assert!(waited < std::time::Duration::from_secs(2), "{waited:?}");
     }
     server.store.as_ref().unwrap().resume();
+}
+
+/// One server adds seats and holds one; the other, which has not looked since, confirms.
+#[tokio::test]
+async fn seats_that_another_server_added_are_booked() {
+    let mut server = TestServer::with_hall(Kind::Redis).await;
+    let (first_url, first_ops) = (server.url.clone(), server.ops.clone());
+    let first = server.move_to_second().await;
+    let second_url = std::mem::replace(&mut server.url, first_url);
+    server.ops = first_ops;
+    let mut larger = hall();
+    larger["sections"][0]["rows"] = json!(3);
+    server.put("hall", larger).await.ok(200);
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1", "A-3-1"]).await;
+    server.url = second_url;
+    let booked = server.act(&ann, &id, "confirm").await.ok(200);
+    assert_eq!(booked["seatIds"], json!(["A-1-1", "A-3-1"]));
+    assert_eq!(server.state_of("A-3-1").await, "SOLD");
+    first.shut_down();
 }
