@@ -148,11 +148,6 @@ fn cookies(request: &Request) -> impl Iterator<Item = String> {
 }
 
 impl Shown {
-    /// Before a body is read: somebody whose every session is over takes nothing.
-    pub fn may_take(&self) -> Result<(), ApiError> {
-        if self.callers.iter().all(|(_, ended)| *ended) { Err(Code::SessionEnded.into()) } else { Ok(()) }
-    }
-
     /// Who takes something of that event.
     pub fn taker(&self, event: &EventId) -> Result<Arc<Caller>, ApiError> {
         match self.callers.iter().find(|(caller, _)| caller.event == *event) {

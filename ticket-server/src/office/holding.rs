@@ -1,6 +1,6 @@
 //! Taking, extending and giving up holds.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::{
 /// What is wanted, checked for form.
 #[derive(Clone, Debug)]
 pub enum HoldWish {
-    /// These seats, all or none.
+    /// These seats, all or none; none is named twice.
     Seats(Vec<SeatId>),
     /// So many tickets of a type without seats.
     Quantity(TicketTypeId, u64),
@@ -214,10 +214,6 @@ impl<E: Into<ApiError>> From<E> for Retry {
 }
 
 fn find_seats(hall: &Hall, names: &[SeatId]) -> Result<Vec<u32>, ApiError> {
-    let mut seen = HashSet::new();
-    if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
-        return Err(ApiError::invalid("seatIds", format!("names {twice} twice")));
-    }
     let missing: Vec<_> = names.iter().filter(|name| hall.index_of(name.as_str()).is_none()).collect();
     if !missing.is_empty() {
         return Err(ApiError::new(Code::SeatNotFound).details(json!({"seatIds": missing})));

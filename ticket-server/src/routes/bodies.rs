@@ -1,5 +1,7 @@
 //! The bodies of visitors' requests, every problem named at once.
 
+use std::collections::HashSet;
+
 use queue_core::{
     codes::Code,
     ids::EventId,
@@ -34,6 +36,10 @@ pub async fn seats(request: &mut Request) -> Result<Wish, ApiError> {
             items.and_then(|items| items.iter().map(|item| item.as_str()?.parse().ok()).collect());
         if ids.is_none() {
             fields.problem("seatIds", format!("must be a list of 1 to {HOLD_SEATS_MAX} seat ids"));
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = ids.iter().flatten().find(|id| !seen.insert(*id)) {
+            fields.problem("seatIds", format!("names {twice} twice"));
         }
         Some(HoldWish::Seats(ids?))
     })

@@ -42,21 +42,15 @@ impl PublicApp {
     }
 
     pub(super) async fn reserve_seats(&self, mut request: Request) -> Result<Response, ApiError> {
-        let shown = self.taking(&request).await?;
+        let shown = self.changing(&request).await?;
         let wish = bodies::seats(&mut request).await?;
         self.take(&shown, wish).await
     }
 
     pub(super) async fn reserve_tickets(&self, mut request: Request) -> Result<Response, ApiError> {
-        let shown = self.taking(&request).await?;
+        let shown = self.changing(&request).await?;
         let wish = bodies::tickets(&mut request).await?;
         self.take(&shown, wish).await
-    }
-
-    async fn taking(&self, request: &Request) -> Result<Shown, ApiError> {
-        let shown = self.changing(request).await?;
-        shown.may_take()?;
-        Ok(shown)
     }
 
     /// A browser adds cookies whoever wrote the page: those pages must be allowed ones.

@@ -18,7 +18,12 @@ async fn tokens_come_before_all_else() {
     forged.replace_range(forged.len() - 4.., "AAAA");
     reserve().bearer_auth(&forged).json(&json!({})).answer().await.is(401, "ACTIVE_TOKEN_INVALID");
     let over = server.visitor_of("hall", 2, -60_000);
-    reserve().bearer_auth(&over.token).json(&json!({})).answer().await.is(403, "SESSION_ENDED");
+    // The session comes after body and event.
+    reserve().bearer_auth(&over.token).json(&json!({})).answer().await.is(422, "INVALID_REQUEST");
+    let body = json!({"eventId": "elsewhere", "seatIds": ["A-1-1"]});
+    server.post_as(&over, "/api/v1/seats/reserve", body).await.is(403, "WRONG_EVENT");
+    server.reserve(&over, &["A-1-1", "A-1-1"]).await.is(422, "INVALID_REQUEST");
+    server.reserve(&over, &["A-1-1"]).await.is(403, "SESSION_ENDED");
     let other = server.visitor_of("elsewhere", 3, 60_000);
     reserve().bearer_auth(&other.token).json(&json!({"x": 1})).answer().await.is(422, "INVALID_REQUEST");
     server.reserve(&other, &["A-1-1"]).await.is(403, "WRONG_EVENT");
