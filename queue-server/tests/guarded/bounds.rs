@@ -21,8 +21,11 @@ use queue_server::{
     },
     node::{Found, KeyParts, Keys, Node, NodeOptions, Who},
 };
+use reqwest::Method;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
+
+use super::support::{Ask as _, Server};
 
 /// Joins that wait on a node, at most: those in line and those of the batch under way.
 const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
@@ -137,4 +140,18 @@ async fn waiting_joins_are_bounded() {
     assert_eq!(refused, full);
     assert_eq!(joined, WAITING_MAX + 1_000 - full);
     stop.cancel();
+}
+
+#[tokio::test]
+async fn a_node_that_never_met_its_store_calls_no_good_token_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let well = Server::start(folder.path(), &[]);
+    well.event("e", 1).await;
+    let token = well.check("e").answer().await.json["activeToken"].as_str().unwrap().to_owned();
+    // Of the same keys, and with a store at an address where nobody listens.
+    let alone = Server::start(folder.path(), &["--store=redis://127.0.0.1:1"]);
+    let release = alone.request(Method::POST, "/api/v1/queue/release/e").bearer_auth(&token).answer().await;
+    assert_eq!(release.refusal(), (503, "STORE_UNAVAILABLE"));
+    let verify = alone.get("/api/v1/queue/verify?event=e").bearer_auth(&token).answer().await;
+    assert_eq!(verify.refusal(), (503, "STORE_UNAVAILABLE"));
 }

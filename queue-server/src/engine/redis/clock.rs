@@ -1,38 +1,44 @@
 //! What this node knows of the store's clock: the time of the last reply, and the time since by its own
-//! steady clock. The node's wall clock plays no part.
+//! steady clock. The node's wall clock plays no part but before the first reply, when there is no other: tokens
+//! are judged then too, and must not be called bad because the store is away.
 
 use std::time::Instant;
 
 use parking_lot::Mutex;
 use queue_core::ids::Millis;
 
+use crate::clock;
+
 /// A reply that is behind by no more was overtaken by another one; by more, the store's clock was set back.
 const OVERTAKEN_MS_MAX: u64 = 2_000;
 
-/// An estimate of the store's time, never ahead of it.
+/// An estimate of the store's time, never ahead of it. `None`: it has told nothing yet.
 #[derive(Debug)]
-pub struct StoreClock(Mutex<(Instant, Millis)>);
+pub struct StoreClock(Mutex<Option<(Instant, Millis)>>);
 
 impl StoreClock {
     /// A clock that has heard nothing yet.
     pub fn new() -> Self {
-        Self(Mutex::new((Instant::now(), Millis(0))))
+        Self(Mutex::new(None))
     }
 
     /// The store has told its time.
     pub fn heard(&self, told: Millis) {
         let at = Instant::now();
         let mut known = self.0.lock();
-        let estimate = reckon(*known, at);
-        if told >= estimate || estimate.since(told) > OVERTAKEN_MS_MAX {
-            *known = (at, told);
+        let overtaken = known.is_some_and(|known| {
+            let estimate = reckon(known, at);
+            told < estimate && estimate.since(told) <= OVERTAKEN_MS_MAX
+        });
+        if !overtaken {
+            *known = Some((at, told));
         }
     }
 
     /// The store's time.
     pub fn now(&self) -> Millis {
         let known = *self.0.lock();
-        reckon(known, Instant::now())
+        known.map_or_else(clock::now, |known| reckon(known, Instant::now()))
     }
 }
 
@@ -43,6 +49,15 @@ fn reckon((at, told): (Instant, Millis), now: Instant) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn until_the_store_tells_its_time_the_own_clock_serves() {
+        let clock = StoreClock::new();
+        assert!(clock.now().since(clock::now()) == 0 && clock::now().since(clock.now()) < 60_000);
+        // However far the two are apart, the store is believed at once.
+        clock.heard(Millis(clock::now().0 - 1_000));
+        assert!(clock::now().since(clock.now()) >= 1_000);
+    }
 
     #[test]
     fn late_replies_do_not_turn_it_back_but_a_clock_set_back_does() {
