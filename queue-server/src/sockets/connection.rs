@@ -30,7 +30,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::{closing, presented::Presented, window::Window};
 use crate::{
     entrance::{Entrance, Shown},
-    node::{Following, Node, Push},
+    node::{Following, Node, Push, Who},
 };
 
 /// What is read at once: messages are small, and there are many sockets.
@@ -196,12 +196,10 @@ impl Connection {
                 self.error(ApiError::invalid("data.eventId", "one event per socket")).await
             };
         }
-        let who = self.place(&join).and_then(|place| {
-            let resumes = place.is_some();
-            let who = self.entrance.who(self.presented.user.clone(), place, self.presented.from)?;
-            Ok((who, resumes))
-        });
-        let (who, resumes) = match who {
+        let who = self
+            .place(&join)
+            .and_then(|place| self.entrance.who(self.presented.user.clone(), place, self.presented.from));
+        let who = match who {
             Ok(who) => who,
             Err(error) => {
                 // Another token, or a little later: only a bad place token is the end.
@@ -210,6 +208,8 @@ impl Connection {
                 return if bad { Err(End::Close(CloseCode::Policy)) } else { Ok(()) };
             }
         };
+        // Whoever is known, by place or by login, may have another socket, here or on another node.
+        let resumes = who != Who::Anonymous;
         let joining = match self.node.join(&join.event_id, who).await {
             Ok(joining) => joining,
             Err(error) => {

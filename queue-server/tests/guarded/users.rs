@@ -185,6 +185,32 @@ async fn sockets_know_users_too() {
 }
 
 #[tokio::test]
+async fn the_older_socket_of_a_user_is_told_on_another_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = queue_core::service::testing::TestRedis::start();
+    let mut flags = user_flags(folder.path());
+    flags.push(format!("--store={}", redis.url()));
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let (one, other) = (Server::start(folder.path(), &flags), Server::start(folder.path(), &flags));
+    one.event("e", 1).await;
+    one.check("e").bearer_auth(user_token("ann")).answer().await;
+    // Neither shows a place token: the login names the place.
+    let token = user_token("bob");
+    let mut older = connect(&one, Some(&token)).await.unwrap();
+    assert_eq!(join(&mut older, None).await["data"]["position"], 1);
+    let mut newer = connect(&other, Some(&token)).await.unwrap();
+    assert_eq!(join(&mut newer, None).await["data"]["position"], 1);
+    loop {
+        let said = next(&mut older).await;
+        if let Some(code) = said.get("closed") {
+            assert_eq!(code, 4001);
+            break;
+        }
+    }
+    assert_eq!(join(&mut newer, None).await["event"], "queue-updated", "the newer one stays");
+}
+
+#[tokio::test]
 async fn public_keys_of_users_are_fetched_and_rotate() {
     let folder = tempfile::tempdir().unwrap();
     let document = folder.path().join("users.json");
