@@ -22,6 +22,9 @@ use super::{
 
 /// Positions up to this one are shown at each change.
 const NEAR: u64 = 1_000;
+/// But at most once a tick, though the line may be looked at more often; a tick that comes a little early by
+/// this part of it counts.
+const NEAR_SLACK: u32 = 10;
 /// Others are shown a change after at most this, and one tick.
 const FAR_EVERY: Duration = Duration::from_secs(8);
 /// Sockets looked at in one go.
@@ -43,6 +46,7 @@ pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
     let slots = line.all_slots();
     let slices = slots.len().div_ceil(SLICE).max(1) as u32;
     let mut missing = Vec::new();
+    let near_every = node.options.tick - node.options.tick / NEAR_SLACK;
     for (number, slice) in slots.chunks(SLICE).enumerate() {
         if number > 0 {
             // Six tenths of the tick, so that the last slice is done before the next look.
@@ -51,7 +55,7 @@ pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
         let lag_ms = began.elapsed().as_millis() as u64;
         let now = node.now();
         for slot in slice {
-            match slot.with(|inner| look_at(line, view, slot, inner, now)) {
+            match slot.with(|inner| look_at(line, view, slot, inner, now, near_every)) {
                 Seen::Shown => node.metrics.push_lag(lag_ms),
                 Seen::Missing if missing.len() < LOOKUPS_MAX => missing.push(slot.clone()),
                 Seen::Missing | Seen::Nothing => {}
@@ -100,7 +104,7 @@ enum Seen {
     Missing,
 }
 
-fn look_at(line: &LocalLine, view: &View, slot: &Slot, inner: &mut Inner, now: Millis) -> Seen {
+fn look_at(line: &LocalLine, view: &View, slot: &Slot, inner: &mut Inner, now: Millis, near_every: Duration) -> Seen {
     if !is_there(slot, inner) || inner.phase == Phase::Over {
         return Seen::Nothing;
     }
@@ -128,7 +132,7 @@ fn look_at(line: &LocalLine, view: &View, slot: &Slot, inner: &mut Inner, now: M
     let paused = view.summary.paused;
     let eta = line.eta(position, paused);
     let shown = Shown { position, waiting: view.index.waiting(), paused, eta };
-    let due = position <= NEAR || inner.shown_at.elapsed() >= FAR_EVERY;
+    let due = inner.shown_at.elapsed() >= if position <= NEAR { near_every } else { FAR_EVERY };
     if inner.shown == Some(shown) || !due {
         return Seen::Nothing;
     }

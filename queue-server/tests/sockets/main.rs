@@ -104,6 +104,30 @@ async fn what_an_operator_does_is_felt() {
 }
 
 #[tokio::test]
+async fn nobody_is_pushed_to_more_than_once_a_second() {
+    let server = Server::start();
+    server.event("calm", 1).await;
+    server.check("calm").await;
+    let (mut waiting, _) = server.join("calm", None).await;
+    let began = tokio::time::Instant::now();
+    // However often the line changes, and is looked at.
+    for _ in 0..5 {
+        server.operator("POST", "pause/calm", json!({})).await;
+        server.operator("POST", "resume/calm", json!({})).await;
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    // Somebody new behind: the last change, which is told as well.
+    server.check("calm").await;
+    let mut pushes = 1;
+    while waiting.named("queue-updated").await["waiting"] != 2 {
+        pushes += 1;
+    }
+    // A tick may come a tenth early.
+    let most = began.elapsed().as_millis() / 900 + 1;
+    assert!(pushes <= most, "{pushes} in {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn bad_tokens_and_events_are_refused() {
     let server = Server::start();
     server.event("here", 1).await;
