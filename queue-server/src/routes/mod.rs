@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 pub use operator::{OperatorApp, OperatorRoute};
 pub use site::{EVENT_PLACEHOLDER, Site, origin_of};
+pub(crate) use tokens::explicit_place;
 
 use crate::{entrance::Entrance, node::Node, sockets};
 use verified::Verified;

@@ -65,7 +65,8 @@ pub fn place<'r>(
     Ok(claims.map(|claims| ShownPlace { claims, token, shown: Shown::ByCookie }))
 }
 
-fn explicit_place(request: &Request, users: bool) -> Result<Option<&str>, ApiError> {
+/// The place token that a header shows, good or not.
+pub fn explicit_place(request: &Request, users: bool) -> Result<Option<&str>, ApiError> {
     let mut values = request.headers().get_all(PLACE_HEADER).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(request.bearer().filter(|token| !(users && looks_like_jwt(token)))),

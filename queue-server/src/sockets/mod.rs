@@ -38,7 +38,7 @@ pub async fn upgrade(
     request.require_origin_if_browser()?;
     let accept = accept_key(&request)?;
     let user = entrance.user(&request, node.now()).await?;
-    let presented = Presented::of(&request, user, entrance.wants_users());
+    let presented = Presented::of(&request, user, entrance.wants_users())?;
     let counted = entrance.socket(request.client_ip())?;
     let (trace, draining) = (request.trace(), request.draining().clone());
     let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);

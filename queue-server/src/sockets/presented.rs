@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::COOKIE;
 use queue_core::{
+    codes::Code,
     ids::{EventId, VisitorId},
     limits::PLACE_TOKEN_BYTES_MAX,
-    service::http::Request,
-    token::user::looks_like_jwt,
-    wire::{PLACE_HEADER, place_cookie},
+    service::http::{ApiError, Request},
+    wire::place_cookie,
 };
+
+use crate::routes::explicit_place;
 
 /// Place cookies that are kept until the join, at most.
 const COOKIES_MAX: usize = 8;
@@ -28,10 +30,13 @@ pub struct Presented {
 
 impl Presented {
     /// Takes tokens out of a handshake. Cookies count only beside an allowed `Origin`.
-    /// With `users`, a bearer of the shape of a JWT is a user token: `user` is whom it names.
-    pub fn of(request: &Request, user: Option<VisitorId>, users: bool) -> Self {
-        let bearer = request.bearer().filter(|token| !(users && looks_like_jwt(token)));
-        let explicit = request.header(PLACE_HEADER).or(bearer);
+    /// With `users`, a bearer of the shape of a JWT is a user token: `user` is whom it names. What cannot be a
+    /// place token of any event is refused here, and the rest when the join says which event it has to be of.
+    pub fn of(request: &Request, user: Option<VisitorId>, users: bool) -> Result<Self, ApiError> {
+        let explicit = explicit_place(request, users)?;
+        if explicit.is_some_and(|token| token.len() > PLACE_TOKEN_BYTES_MAX) {
+            return Err(Code::PlaceTokenInvalid.into());
+        }
         let mut cookies = Vec::new();
         if request.origin_allowed() {
             let values = request.headers().get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -39,8 +44,7 @@ impl Presented {
             let ours = pairs.filter(|pair| pair.starts_with("usher_place.") && pair.len() <= 2 * PLACE_TOKEN_BYTES_MAX);
             cookies = ours.take(COOKIES_MAX).map(str::to_owned).collect();
         }
-        let explicit = explicit.filter(|token| token.len() <= PLACE_TOKEN_BYTES_MAX).map(str::to_owned);
-        Self { user, from: request.client_ip(), explicit, cookies }
+        Ok(Self { user, from: request.client_ip(), explicit: explicit.map(str::to_owned), cookies })
     }
 
     /// Nothing any more: what was presented was used.

@@ -231,6 +231,11 @@ async fn the_handshake_is_checked() {
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     let (_, head) = raw(&server, &format!("Origin: http://{}\r\n", server.public)).await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    // A token that is given explicitly counts, also where it is too long, or there are two: never as none.
+    for bad in [format!("x-usher-place: {}\r\n", "x".repeat(600)), "x-usher-place: a\r\nx-usher-place: b\r\n".into()] {
+        let (_, head) = raw(&server, &bad).await;
+        assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+    }
     let answer = server.http.get(format!("http://{}/ws", server.public)).send().await.unwrap();
     assert_eq!(answer.status(), 426);
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "UPGRADE_REQUIRED");
