@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use queue_core::{
     close::CloseCode,
-    ids::{EventId, Millis},
-    line::Command,
+    ids::{EventId, Generation, Millis, Seq},
+    line::{Command, Outcome, Standing},
     service::http::ApiError,
     token::place::PlaceClaims,
     wire::{EndReason, QueueState, ServerMessage},
@@ -25,8 +25,8 @@ pub struct Following {
     node: Arc<Node>,
     line: Arc<LocalLine>,
     slot: Arc<Slot>,
-    /// The session was claimed.
-    claimed: bool,
+    /// The session that was claimed.
+    claimed: Option<(Generation, Seq)>,
 }
 
 impl Joining {
@@ -71,7 +71,7 @@ impl Node {
                 }
             });
         }
-        Following { node: self.clone(), line, slot, claimed: false }
+        Following { node: self.clone(), line, slot, claimed: None }
     }
 }
 
@@ -102,12 +102,23 @@ impl Following {
         }
     }
 
-    /// Claims the session, once, if there is one: the peer was heard after it was let in.
+    /// Claims the session, once, if there is one: the peer was heard after it was let in. One that ended before
+    /// this socket followed it is told so: nobody else will.
     pub async fn claim(&mut self) {
-        let active = self.slot.with(|inner| inner.phase == Phase::Active);
-        if active && !self.claimed {
-            let status = Command::Status(self.slot.visitor.clone());
-            self.claimed = self.node.apply(&self.line, None, status).await.is_ok();
+        let session = self.slot.with(|inner| (inner.phase == Phase::Active).then_some((inner.generation, inner.seq)));
+        if session.is_none() || session == self.claimed {
+            return;
+        }
+        let status = Command::Status(self.slot.visitor.clone());
+        let Ok(applied) = self.node.apply(&self.line, None, status).await else { return };
+        self.claimed = session;
+        if let Outcome::Standing(Standing::Ended { reason, .. }) = applied.outcome {
+            let status = answer::ended(&self.line, applied.now, reason);
+            self.slot.with(|inner| {
+                if session == Some((inner.generation, inner.seq)) && inner.phase == Phase::Active {
+                    show::ended(inner, status);
+                }
+            });
         }
     }
 
