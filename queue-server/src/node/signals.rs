@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use queue_core::{
     close::CloseCode,
+    codes::Code,
     ids::{EventId, Generation, Jti},
     line::Admission,
     wire::{BookingDone, SessionEnded, SessionSeen},
@@ -151,7 +152,9 @@ async fn booking_done(node: &Arc<Node>, done: BookingDone) {
     let mut pause = RETRY_MIN;
     while let Err(error) = node.booking_done(done.clone()).await {
         tracing::warn!(%error, "a finished booking could not be released yet");
-        if !error.info().retryable {
+        // Only that the store is away passes by itself: a defect would keep its place among
+        // MESSAGES_AT_ONCE for ever, and then nothing else would be followed.
+        if !passes(error.code()) {
             return;
         }
         // Nobody says it again: without this the slot would stay taken until the session's time is over.
@@ -160,9 +163,26 @@ async fn booking_done(node: &Arc<Node>, done: BookingDone) {
     }
 }
 
+/// Whether what could not be done now can be done a little later, as it is.
+const fn passes(code: Code) -> bool {
+    matches!(code, Code::StoreUnavailable | Code::Overloaded)
+}
+
 async fn session_seen(node: &Arc<Node>, seen: SessionSeen) {
     let Ok(line) = node.line(&seen.event_id).await else { return };
     if let Err(error) = node.ask_session(&line, seen.jti).await {
         tracing::debug!(%error, "a session could not be claimed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::EngineError, node::api_error};
+
+    #[test]
+    fn defects_are_not_tried_again_for_ever() {
+        assert!(passes(api_error(EngineError::Unavailable("away".into())).code()));
+        assert!(!passes(api_error(EngineError::Broken { what: "release", problem: "nonsense".into() }).code()));
     }
 }
