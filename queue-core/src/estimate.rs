@@ -9,6 +9,8 @@ use crate::{ids::Millis, wire::Eta};
 
 /// The window over which the rate is measured.
 pub const WINDOW_MS: u64 = 60_000;
+/// A look that is behind the latest by no more was overtaken by it; by more, the store's clock was set back.
+const OVERTAKEN_MS_MAX: u64 = 2_000;
 /// Samples kept, at most.
 const SAMPLES_MAX: usize = 128;
 
@@ -21,8 +23,14 @@ pub struct RateMeter {
 impl RateMeter {
     /// `admitted_total` stood at this value at `at`. A total that fell starts the measurement anew.
     pub fn observe(&mut self, at: Millis, admitted_total: u64) {
-        if self.samples.back().is_some_and(|(last_at, last)| *last > admitted_total || *last_at > at) {
-            self.samples.clear();
+        if let Some((last_at, last)) = self.samples.back() {
+            // Several look at a line at once: an answer that comes late says nothing new.
+            if (at, admitted_total) < (*last_at, *last) && last_at.since(at) <= OVERTAKEN_MS_MAX {
+                return;
+            }
+            if *last > admitted_total || *last_at > at {
+                self.samples.clear();
+            }
         }
         // One sample a window/SAMPLES_MAX is enough; the newest always stands.
         let close = |(last_at, _): &(Millis, u64)| at.since(*last_at) < WINDOW_MS / SAMPLES_MAX as u64;
@@ -103,6 +111,20 @@ mod tests {
         let mut meter = steady(10, 100);
         (101..170).for_each(|s| meter.observe(Millis(1_000_000 + s * 1000), 1000));
         assert_eq!((meter.per_minute(), meter.eta(1)), (0, None));
+    }
+
+    #[test]
+    fn a_late_answer_forgets_nothing() {
+        let mut meter = steady(10, 300);
+        meter.observe(Millis(1_299_900), 2999);
+        meter.observe(Millis(1_300_000), 2999);
+        assert_eq!(meter.per_minute(), 600);
+        // A new line, or a clock that was set back, begins anew.
+        meter.observe(Millis(1_301_000), 0);
+        assert_eq!(meter.per_minute(), 0);
+        let mut meter = steady(10, 300);
+        meter.observe(Millis(1_000_000), 3000);
+        assert_eq!(meter.per_minute(), 0);
     }
 
     #[test]
