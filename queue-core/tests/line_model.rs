@@ -163,7 +163,7 @@ proptest! {
             // Who still waits has the rank of before, so that nobody overtakes anybody.
             let ranks: HashMap<_, _> = before.into_iter().map(|(rank, visitor)| (visitor, rank)).collect();
             for (visitor, rank) in &world.line().ranks {
-                let fresh = rank.0 > 0 && ranks.get(visitor).is_none();
+                let fresh = rank.0 > 0 && !ranks.contains_key(visitor);
                 prop_assert!(fresh || ranks.get(visitor) == Some(rank), "{} moved", visitor);
                 prop_assert!(!fresh || restored || ranks.values().all(|old| old < rank), "{} came in between", visitor);
             }
