@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use queue_core::{
+    close::CloseCode,
     codes::Code,
-    ids::{EventId, Generation, Millis, Seq},
+    ids::{EventId, Generation, Millis, Seq, VisitorId},
     limits::JOIN_BATCH_MAX,
     line::{Applied, Command, Configure},
     policy::Policy,
@@ -19,7 +20,7 @@ use queue_server::{
         audit::{AuditEntry, AuditId, AuditRecord},
         memory::MemoryEngine,
     },
-    node::{Found, KeyParts, Keys, Node, NodeOptions, Who},
+    node::{Found, KeyParts, Keys, Node, NodeOptions, Push, Who},
 };
 use reqwest::Method;
 use tokio::sync::{Semaphore, broadcast, watch};
@@ -154,4 +155,45 @@ async fn a_node_that_never_met_its_store_calls_no_good_token_bad() {
     assert_eq!(release.refusal(), (503, "STORE_UNAVAILABLE"));
     let verify = alone.get("/api/v1/queue/verify?event=e").bearer_auth(&token).answer().await;
     assert_eq!(verify.refusal(), (503, "STORE_UNAVAILABLE"));
+}
+
+#[tokio::test]
+async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
+    let engine = Arc::new(MemoryEngine::new(clock::system()));
+    let event = EventId::new("e").unwrap();
+    let configure =
+        Configure { policy: Policy::with_capacity(1), generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
+    let claimed = |visitor: &VisitorId| {
+        engine.with_lines(|lines| lines.line(&event).unwrap().sessions.get(visitor).map(|s| s.ends == s.expires))
+    };
+
+    let joining = node.join(&event, Who::Anonymous).await.unwrap();
+    let visitor = joining.visitor.clone();
+    let mut following = node.follow(joining, false);
+    following.claim().await;
+    assert_eq!(claimed(&visitor), Some(true));
+    // The node hears of this end only when the test waits for something: the socket is sooner.
+    engine.apply(&event, None, Command::Leave(visitor.clone())).await.unwrap();
+    following.resume().await.unwrap();
+    assert_eq!(claimed(&visitor), Some(false), "another session");
+    following.claim().await;
+    assert_eq!(claimed(&visitor), Some(true));
+    node.leave(&event, &visitor).await.unwrap();
+
+    let joining = node.join(&event, Who::Anonymous).await.unwrap();
+    node.leave(&event, &joining.visitor).await.unwrap();
+    // So that the node hears of it, and finds no socket.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let mut following = node.follow(joining, false);
+    following.claim().await;
+    match std::future::poll_fn(|cx| following.slot().poll(cx)).await {
+        Push::Last(Some(text), CloseCode::Done) => assert!(text.contains("queue-cleared") && text.contains("LEFT")),
+        other => panic!("{other:?}"),
+    }
+    stop.cancel();
 }
