@@ -69,8 +69,9 @@ impl Told {
         });
     }
 
-    /// Marks what the log says. What cannot be read now is read after the connection is back.
-    pub(super) async fn replay(&self, event: &EventId, engine: &dyn Engine, from: From) {
+    /// Marks what the log says; whether all of it could be marked. What cannot be read now is read after the
+    /// connection is back. What the store did not take is read again the next time.
+    pub(super) async fn replay(&self, event: &EventId, engine: &dyn Engine, from: From) -> bool {
         let start = || "0".to_owned();
         let mut after = match from {
             From::Start => start(),
@@ -79,37 +80,47 @@ impl Told {
         loop {
             let entries = match self.store.read_stream(session_ended_log(event), &after, LOG_PAGE_MAX).await {
                 Ok(entries) => entries,
-                Err(error) => return tracing::warn!(%event, %error, "the log of ended sessions cannot be read now"),
+                Err(error) => {
+                    tracing::warn!(%event, %error, "the log of ended sessions cannot be read now");
+                    return false;
+                }
             };
             let Some(last) = entries.last() else { break };
-            after.clone_from(&last.id);
             for entry in &entries {
                 match entry.field(MESSAGE_FIELD).map(|body| parse(body)) {
                     Some(Some(ended)) if ended.event_id == *event => {
-                        end_session(engine, event, &ended.visitor_id, ended.jti, ended.reason).await;
+                        if !end_session(engine, event, &ended.visitor_id, ended.jti, ended.reason).await {
+                            return false;
+                        }
                     }
                     _ => malformed("log"),
                 }
             }
+            after.clone_from(&last.id);
         }
         self.read.lock().insert(event.clone(), after);
+        true
     }
 
     /// Marks what ends as it is told, until told to stop.
     pub async fn run(&self, office: Arc<Office>, stop: CancellationToken) {
         let mut subscription = self.store.subscribe([SESSION_ENDED_CHANNEL]);
+        // The store did not take everything, although it is there: nobody else will say when it does again.
+        let mut behind = false;
         loop {
             let event = tokio::select! {
                 () = stop.cancelled() => return,
                 event = subscription.recv() => event,
+                () = tokio::time::sleep(RETRY_PAUSE), if behind => Event::Resync,
             };
             match event {
-                Event::Message(message) => self.take(&office, &message).await,
+                Event::Message(message) => behind |= !self.take(&office, &message).await,
                 Event::Resync => {
                     // The other connection may be back a moment later than this one.
                     let _ = self.store.wait_ready(RETRY_PAUSE).await;
+                    behind = false;
                     for event in office.catalog.ids() {
-                        self.replay(&event, office.engine.as_ref(), From::LastTime).await;
+                        behind |= !self.replay(&event, office.engine.as_ref(), From::LastTime).await;
                     }
                     office.outbox.notify_one();
                 }
@@ -117,11 +128,14 @@ impl Told {
         }
     }
 
-    async fn take(&self, office: &Office, message: &Published) {
-        let Some(ended) = parse(&message.payload) else { return malformed("channel") };
-        if office.catalog.get(ended.event_id.as_str()).is_some() {
-            office.session_ended(&ended.event_id, &ended.visitor_id, ended.jti, ended.reason).await;
-        }
+    /// Whether nothing is left to do.
+    async fn take(&self, office: &Office, message: &Published) -> bool {
+        let Some(ended) = parse(&message.payload) else {
+            malformed("channel");
+            return true;
+        };
+        office.catalog.get(ended.event_id.as_str()).is_none()
+            || office.session_ended(&ended.event_id, &ended.visitor_id, ended.jti, ended.reason).await
     }
 }
 

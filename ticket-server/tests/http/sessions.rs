@@ -78,6 +78,27 @@ async fn ended_sessions_are_told() {
     assert_eq!(server.state_of("A-1-2").await, "HELD");
 }
 
+/// The store is there all the while, but has no room for a moment.
+#[tokio::test]
+async fn an_end_that_the_store_refused_is_marked_later() {
+    let server = TestServer::with_hall(Kind::Redis).await;
+    let queue = server.queue_client().await;
+    let ann = server.visitor(1);
+    server.hold(&ann, &["A-1-1"]).await;
+    let store = server.store.as_ref().unwrap();
+    store.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    tell(&queue, &ann, "REVOKED").await;
+    queue.publish("usher:session-ended", "nonsense").await.unwrap();
+    eventually("both messages", async || {
+        let metrics = server.ops_get("/metrics").await;
+        metrics.contains("usher_ticket_messages_malformed_total{place=\"channel\"} 1").then_some(())
+    })
+    .await;
+    store.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    server.await_state("A-1-1", "FREE").await;
+    server.reserve(&ann, &["A-1-1"]).await.is(403, "SESSION_ENDED");
+}
+
 #[tokio::test]
 async fn ended_sessions_are_read_from_the_log_after_an_absence() {
     let mut server = TestServer::with_hall(Kind::Redis).await;
