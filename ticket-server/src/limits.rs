@@ -31,6 +31,9 @@ pub const EXTEND_MS_DEFAULT: u64 = 300_000;
 pub const EXTENSIONS_MAX: u32 = 2;
 /// What became of a hold that ended without a booking is remembered so long.
 pub const PAST_KEPT_MS: u64 = 3_600_000;
+/// Holds that ended without a booking and are remembered, for one event, at most: whoever holds and gives up in
+/// a loop fills no memory. One that is forgotten answers as one that was lost.
+pub const PAST_HOLDS_MAX: usize = 100_000;
 /// An ended session is remembered so long: no active token outlives it.
 pub const SESSION_KEPT_MS: u64 = 86_400_000 + 60_000;
 /// Entries of an event's change log, at most.

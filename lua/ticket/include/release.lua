@@ -1,6 +1,7 @@
 -- Takes a hold away and frees what it held; a seat that was sold meanwhile stays sold.
 -- Needs: clock, changed, seats, tally, items, hold, drop.
 local PAST_KEPT_MS = 3600000
+local PAST_HOLDS_MAX = 100000
 local function release(reservation, state)
   local hold, text = drop_hold(reservation)
   if not hold then return end
@@ -18,4 +19,7 @@ local function release(reservation, state)
   changed(0, #freed > 0 and table.concat(freed, ',') or '-')
   redis.call('HSET', k.past, reservation, state .. ' ' .. text)
   redis.call('ZADD', k.past_until, string.format('%.0f', now + PAST_KEPT_MS), reservation)
+  if redis.call('ZCARD', k.past_until) > PAST_HOLDS_MAX then
+    redis.call('HDEL', k.past, redis.call('ZPOPMIN', k.past_until)[1])
+  end
 end

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ids::{ReservationId, TicketTypeId},
-    limits::{LOG_ENTRIES_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
+    limits::{LOG_ENTRIES_MAX, PAST_HOLDS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
 };
 
 /// One event's sale.
@@ -175,6 +175,11 @@ impl Sale {
         self.changed(SeatState::Free, freed);
         self.past_until.insert((now.plus(PAST_KEPT_MS), reservation.clone()));
         self.past.insert(reservation.clone(), (state, hold));
+        if self.past_until.len() > PAST_HOLDS_MAX
+            && let Some((_, oldest)) = self.past_until.pop_first()
+        {
+            self.past.remove(&oldest);
+        }
     }
 
     /// Takes a hold out of every index, and out of its visitor's items.

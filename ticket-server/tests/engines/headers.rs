@@ -75,6 +75,7 @@ fn bounds_in_scripts_are_the_bounds_in_the_table() {
     for (name, value) in [
         ("LOG_ENTRIES_MAX", limits::LOG_ENTRIES_MAX as u64),
         ("PAST_KEPT_MS", limits::PAST_KEPT_MS),
+        ("PAST_HOLDS_MAX", limits::PAST_HOLDS_MAX as u64),
         ("SESSION_KEPT_MS", limits::SESSION_KEPT_MS),
     ] {
         let line = format!("local {name} = {value}\n");

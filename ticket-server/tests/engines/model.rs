@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::steps::{Step, World, sequence};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
+use queue_core::ids::{Generation, Jti, Seq, VisitorId};
 use ticket_server::ids::ReservationId;
-use ticket_server::model::{Command, Outcome, Refusal, What};
+use ticket_server::limits::PAST_HOLDS_MAX;
+use ticket_server::model::{Command, Outcome, Refusal, Taking, What};
 
 /// What was handed out, noted apart from the model.
 #[derive(Default)]
@@ -98,4 +100,34 @@ proptest! {
     fn the_rules_hold_after_every_step(steps in sequence()) {
         run(steps)?;
     }
+}
+
+/// Somebody holds and gives up for ever.
+#[test]
+fn only_so_many_past_holds_are_remembered() {
+    let mut world = World::default();
+    for command in world.begin() {
+        world.model.apply(command, world.now);
+    }
+    let id = |n: usize| ReservationId::new(&format!("r{n:06}")).unwrap();
+    let visitor = VisitorId::new("a_1").unwrap();
+    for n in 0..=PAST_HOLDS_MAX {
+        let taking = Taking {
+            revision: 1,
+            reservation: id(n),
+            visitor: visitor.clone(),
+            jti: Jti { generation: Generation(1), seq: Seq(1) },
+            hold_ms: 10_000,
+            limit: 5,
+            total_minor: 0,
+        };
+        let held = world.model.apply(Command::HoldSeats { taking, seats: vec![0] }, world.now);
+        assert!(matches!(held, Outcome::Hold(_)), "{held:?}");
+        world.model.apply(Command::Cancel { reservation: id(n), visitor: visitor.clone() }, world.now);
+    }
+    let mut find = |n| world.model.apply(Command::Find { reservation: id(n) }, world.now);
+    assert_eq!(find(0), Outcome::Refused(Refusal::NotFound));
+    assert!(matches!(find(1), Outcome::Past(..)) && matches!(find(PAST_HOLDS_MAX), Outcome::Past(..)));
+    let dump = world.model.dump();
+    assert_eq!((dump.past.len(), dump.past_until.len()), (PAST_HOLDS_MAX, PAST_HOLDS_MAX));
 }

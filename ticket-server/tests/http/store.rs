@@ -169,3 +169,20 @@ async fn seats_that_another_server_added_are_booked() {
     assert_eq!(server.state_of("A-3-1").await, "SOLD");
     first.shut_down();
 }
+
+/// The store is full of holds that were given up: the oldest goes.
+#[tokio::test]
+async fn a_store_remembers_only_so_many_past_holds() {
+    let server = TestServer::with_hall(Kind::Redis).await;
+    let store = server.store.as_ref().unwrap();
+    let fill = "local t = redis.call('TIME')[1] * 1000 + 600000 \
+                for i = 1, 100000 do redis.call('ZADD', KEYS[1], t + i, 'r' .. i) redis.call('HSET', KEYS[2], 'r' .. i, '') end";
+    store.cli(&["EVAL", fill, "2", "ticket:{hall}:past_until", "ticket:{hall}:past"]);
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    server.act(&ann, &id, "cancel").await.ok(200);
+    assert_eq!(server.get_as(&ann, &format!("/api/v1/reservations/{id}")).await.ok(200)["state"], "CANCELLED");
+    assert_eq!(store.cli(&["ZCARD", "ticket:{hall}:past_until"]).trim(), "100000");
+    assert_eq!(store.cli(&["HLEN", "ticket:{hall}:past"]).trim(), "100000");
+    assert_eq!(store.cli(&["HEXISTS", "ticket:{hall}:past", "r1"]).trim(), "0");
+}
