@@ -259,6 +259,8 @@ async fn a_clock_that_is_set_back_sweeps_nobody_who_is_there() {
 async fn a_session_whose_end_was_not_heard_of_is_closed_after_the_next_resynchronization() {
     let world = World::start(1).await;
     let (mut active, mut waiting) = (world.socket().await, world.socket().await);
+    // Its first answer claims the session, and would find the end.
+    assert_eq!(active.live(MINUTE / 60).await, []);
     let release = Command::Release(vec![(active.visitor.clone(), active.jti.seq)]);
     world.engine.inner.apply(&world.event, None, release).await.unwrap();
     let (told, said) = tokio::join!(active.live(MINUTE / 4), waiting.live(MINUTE / 4));
