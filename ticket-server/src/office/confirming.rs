@@ -35,7 +35,15 @@ impl Office {
             return self.confirm_unpaid(&hall, caller, reservation).await;
         }
         let command = Command::Pin { reservation: reservation.clone(), visitor: caller.visitor.clone() };
-        match self.ask(&hall.event, command).await? {
+        let outcome = match self.ask(&hall.event, command).await {
+            Ok(outcome) => outcome,
+            // What was booked before can be said again without the store.
+            Err(error) => {
+                let booked = self.own_booking(caller, reservation).await.ok().flatten();
+                return booked.map(Reservation::of_booking).ok_or(error);
+            }
+        };
+        match outcome {
             Outcome::Hold(hold) => {
                 let hall = self.hall_naming(hall, &hold).await?;
                 self.book(&hall, &hold).await

@@ -17,7 +17,10 @@ async fn a_store_that_is_away_is_said_to_be() {
     let server = TestServer::with_hall(Kind::Redis).await;
     let ann = server.visitor(1);
     let id = server.hold(&ann, &["A-1-1"]).await;
+    let (bob, booked) = (server.visitor(2), server.hold(&server.visitor(2), &["A-2-1"]).await);
+    let before = server.act(&bob, &booked, "confirm").await.ok(200);
     server.store.as_ref().unwrap().pause();
+    assert_eq!(server.act(&bob, &booked, "confirm").await.ok(200), before, "the ledger has it");
     let answer = server.reserve(&ann, &["A-1-2"]).await.is(503, "STORE_UNAVAILABLE");
     assert!(answer.headers.contains_key("retry-after"));
     server.act(&ann, &id, "confirm").await.is(503, "STORE_UNAVAILABLE");
