@@ -70,7 +70,7 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
     if view.summary.next_end.is_some_and(|end| end <= view.as_of) {
         expire(node, line).await?;
     }
-    if view.summary.waiting > 0 {
+    if view.may_admit(line.known.load().policy.capacity) {
         line.admit.notify_one();
     }
     show::positions(node, line, &view).await;
