@@ -18,13 +18,15 @@ use queue_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{LocalLine, Node, broken};
+use super::{FATE_WITHIN, LocalLine, Node, broken};
 use crate::engine::EngineError;
 
 /// Joins of one event that wait for the store on this node, at most.
 pub const WAITING_JOINS_MAX: usize = 8_192;
 /// A join that has waited for so long is told that the store is away, and is not sent any more.
-const JOIN_WITHIN: Duration = Duration::from_millis(1_500);
+const JOIN_WITHIN: Duration = Duration::from_millis(1_200);
+
+const _: () = assert!(JOIN_WITHIN.as_millis() + FATE_WITHIN.as_millis() < 2_000, "the contract's two seconds");
 
 /// A join on its way.
 pub struct Job {
