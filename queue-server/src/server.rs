@@ -115,6 +115,7 @@ impl Server {
         let ops_options = HttpOptions { connections_max: OPS_CONNECTIONS_MAX, ..HttpOptions::new(METRICS_PREFIX) };
         let public = (self.public, Arc::new(self.app), self.options);
         life.serve(public, (self.ops, Arc::new(self.ops_app), ops_options)).await;
+        self.node.tell_heard().await;
     }
 }
 

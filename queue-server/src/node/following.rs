@@ -13,7 +13,7 @@ use queue_core::{
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    LocalLine, Node, Who, answer,
+    LocalLine, Node, Who, answer, lost,
     places::Joining,
     push::{Inner, Phase, Slot},
     show::{self, text},
@@ -60,6 +60,13 @@ impl Node {
             slot.with(|inner| inner.ping());
         } else {
             line.ask(self.now());
+        }
+        // Let in, or ended, between the join and now: the message found no slot.
+        if !active && line.has_left(&visitor) {
+            let (node, line, slot) = (self.clone(), line.clone(), slot.clone());
+            self.spawn(async move {
+                lost::visitor(&node, &line, &slot).await;
+            });
         }
         if resumes {
             let taken = TakenOver { event_id: line.event.clone(), visitor_id: visitor, node: self.id, socket: id };

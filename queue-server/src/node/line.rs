@@ -178,9 +178,14 @@ impl LocalLine {
         self.changed.fetch_max(now.0, Ordering::Relaxed);
     }
 
+    /// Whether this visitor left the line after the view was read.
+    pub fn has_left(&self, visitor: &VisitorId) -> bool {
+        self.left.lock().contains_key(visitor)
+    }
+
     /// Whether the view still holds for this waiter.
     pub fn in_view(&self, view: &View, rank: Rank, visitor: &VisitorId) -> bool {
-        view.index.contains(rank) && !self.left.lock().contains_key(visitor)
+        view.index.contains(rank) && !self.has_left(visitor)
     }
 
     /// Somebody asks here: the line is looked at each tick for a while. Wakes it if it slept.

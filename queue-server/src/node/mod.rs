@@ -62,6 +62,9 @@ const UNKNOWN_EVENT_FOR: Duration = Duration::from_secs(1);
 /// come again.
 const FATE_WITHIN: Duration = Duration::from_millis(700);
 
+/// A node that ends takes at most so long to tell whom it heard.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+
 /// What of a node can be set.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeOptions {
@@ -138,6 +141,17 @@ impl Node {
                 () = task => {}
             }
         });
+    }
+
+    /// Tells the store whom this node heard since it last did, before it ends.
+    pub async fn tell_heard(&self) {
+        let tell = async {
+            for line in self.all_lines() {
+                // What cannot be told now is lost with the node: others hear these people soon.
+                let _ = sweep::tell(self, &line).await;
+            }
+        };
+        let _ = tokio::time::timeout(TELL_WITHIN, tell).await;
     }
 
     /// Fires when the node is to stop.
