@@ -42,8 +42,9 @@ impl Joining {
 
 impl Node {
     /// Lets a socket follow what it joined. `resumes`: there may be older sockets of this visitor, here or on
-    /// other nodes, that are told so.
-    pub fn follow(self: &Arc<Self>, joining: Joining, resumes: bool) -> Following {
+    /// other nodes, that are told so before the join is answered: the order of their messages is then the order in
+    /// which people opened their tabs.
+    pub async fn follow(self: &Arc<Self>, joining: Joining, resumes: bool) -> Following {
         let Joining { line, visitor, seq, generation, active, .. } = joining;
         let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let phase = if active { Phase::Active } else { Phase::Waiting };
@@ -68,17 +69,13 @@ impl Node {
                 lost::visitor(&node, &line, &slot).await;
             });
         }
+        // Who cannot have an older socket waits for no message of its own.
+        slot.with(|inner| inner.confirmed = !resumes);
+        let following = Following { node: self.clone(), line, slot, claimed: None };
         if resumes {
-            let taken = TakenOver { event_id: line.event.clone(), visitor_id: visitor, node: self.id, socket: id };
-            let engine = self.engine.clone();
-            self.spawn(async move {
-                // An older tab that is not told keeps its socket: both show the same place.
-                if let Err(error) = engine.announce(taken).await {
-                    tracing::debug!(%error, "a take-over could not be announced");
-                }
-            });
+            following.announce().await;
         }
-        Following { node: self.clone(), line, slot, claimed: None }
+        following
     }
 }
 
@@ -93,6 +90,20 @@ impl Following {
     /// The event that is followed.
     pub fn event(&self) -> &EventId {
         &self.line.event
+    }
+
+    /// Tells other nodes that this socket took the place over.
+    async fn announce(&self) {
+        let taken = TakenOver {
+            event_id: self.line.event.clone(),
+            visitor_id: self.slot.visitor.clone(),
+            node: self.node.id,
+            socket: self.slot.id,
+        };
+        // An older tab that is not told keeps its socket: both show the same place.
+        if let Err(error) = self.node.engine.announce(taken).await {
+            tracing::debug!(%error, "a take-over could not be announced");
+        }
     }
 
     /// What the socket is to be told.

@@ -220,7 +220,7 @@ impl Connection {
         };
         let message = joining.message();
         // Followed before it is answered, so that nothing that happens meanwhile is missed.
-        self.following = Some(self.node.follow(joining, resumes));
+        self.following = Some(self.node.follow(joining, resumes).await);
         self.deadline = None;
         self.presented = Presented::used();
         self.send(Message::Text(message)).await

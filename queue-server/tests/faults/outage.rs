@@ -146,7 +146,7 @@ impl World {
         let joining = self.node.join(&self.event, Who::Anonymous).await.unwrap();
         let visitor = joining.visitor.clone();
         let jti = Jti { generation: joining.generation, seq: joining.seq };
-        Socket { following: self.node.follow(joining, false), visitor, jti }
+        Socket { following: self.node.follow(joining, false).await, visitor, jti }
     }
 
     async fn standing(&self, socket: &Socket) -> Standing {
@@ -323,7 +323,7 @@ async fn sockets_of_a_removed_event_are_closed() {
     let mut late = Socket {
         visitor: late.visitor.clone(),
         jti: Jti { generation: late.generation, seq: late.seq },
-        following: world.node.follow(late, false),
+        following: world.node.follow(late, false).await,
     };
     let said = late.live(MINUTE).await;
     assert!(Socket::is_closed_with(&said, EndReason::Gone), "{said:?}");

@@ -172,7 +172,7 @@ async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
 
     let joining = node.join(&event, Who::Anonymous).await.unwrap();
     let visitor = joining.visitor.clone();
-    let mut following = node.follow(joining, false);
+    let mut following = node.follow(joining, false).await;
     following.claim().await;
     assert_eq!(claimed(&visitor), Some(true));
     // The node hears of this end only when the test waits for something: the socket is sooner.
@@ -189,7 +189,7 @@ async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let mut following = node.follow(joining, false);
+    let mut following = node.follow(joining, false).await;
     following.claim().await;
     match std::future::poll_fn(|cx| following.slot().poll(cx)).await {
         Push::Last(Some(text), CloseCode::Done) => assert!(text.contains("queue-cleared") && text.contains("LEFT")),

@@ -314,3 +314,22 @@ async fn a_poll_never_lags_behind_what_was_done() {
         assert_eq!(status(&waiting["placeToken"]).await["status"], "ENDED");
     }
 }
+
+#[tokio::test]
+async fn the_newer_tab_stays_whichever_node_it_is_on() {
+    let redis = queue_core::service::testing::TestRedis::start();
+    let store = redis.url();
+    let nodes = [Server::with(&["--store", &store]), Server::with(&["--store", &store])];
+    nodes[0].event("moves", 1).await;
+    nodes[0].check("moves").await;
+    let (mut older, answer) = nodes[0].join("moves", None).await;
+    let place = answer["data"]["placeToken"].clone();
+    for turn in 1..20 {
+        let (newer, answer) = nodes[turn % 2].join("moves", Some(&place)).await;
+        assert_eq!(answer["data"]["position"], 1);
+        assert_eq!(code(&older.closed().await), 4001);
+        older = newer;
+    }
+    older.join("moves", None).await;
+    assert_eq!(older.named("queue-updated").await["position"], 1);
+}
