@@ -25,8 +25,21 @@ impl Office {
         reservation: ReservationId,
     ) -> Result<Reservation, ApiError> {
         let office = Arc::clone(self);
-        let task = tokio::spawn(async move { office.try_confirm(&caller, &reservation).await });
+        let task = tokio::spawn(async move { office.confirm_in_turn(&caller, &reservation).await });
         task.await.unwrap_or_else(|error| Err(ApiError::internal(error)))
+    }
+
+    /// One at a time for each reservation: one that is refused by a full ledger must not let go of a hold that
+    /// another one has on its way there.
+    async fn confirm_in_turn(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
+        let turn = Arc::clone(&self.confirming.entry(reservation.clone()).or_default());
+        let result = {
+            let _mine = turn.lock().await;
+            self.try_confirm(caller, reservation).await
+        };
+        drop(turn);
+        self.confirming.remove_if(reservation, |_, turn| Arc::strong_count(turn) == 1);
+        result
     }
 
     async fn try_confirm(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {

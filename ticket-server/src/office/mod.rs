@@ -32,6 +32,7 @@ pub use seatmap::{Availability, SeatView};
 use crate::{
     clock::Clock,
     engine::{Engine, EngineError},
+    ids::ReservationId,
     ledger::{Ledger, LedgerError},
     model::{Command, Outcome, Refusal},
     office::seatmap::SeatViews,
@@ -69,6 +70,8 @@ pub struct Office {
     views: SeatViews,
     /// One change of an event at a time.
     changing: DashMap<EventId, Arc<tokio::sync::Mutex<()>>>,
+    /// One confirmation of a reservation at a time; those that run now.
+    confirming: DashMap<ReservationId, Arc<tokio::sync::Mutex<()>>>,
     reloads: mpsc::Sender<EventId>,
 }
 
@@ -90,6 +93,7 @@ impl Office {
             outbox: Notify::new(),
             views: SeatViews::default(),
             changing: DashMap::new(),
+            confirming: DashMap::new(),
             reloads,
         };
         (Arc::new(office), reloading)
