@@ -1,10 +1,11 @@
 #!lua
 -- Removes waiters whom nobody heard of for the grace: those in one stretch of the bitmap, a batch at most.
--- includes: open rotate_ended end_waiters
+-- includes: open rotate_ended end_waiters clear_gone
 -- KEYS: META WAITING PRESENT ENDED ENDED_OLD SCRATCH SCRATCH2 SEEN...
 -- ARGV: EXPECTED PERIOD GRACE_PERIODS FIRST_BYTE LEN
 -- reply: OK now generation visitor...
 -- SEEN: of PERIOD, the current one, and of the GRACE_PERIODS before it, the newest first.
+local RUN_BYTES_MAX = 16
 local meta, refusal = open('grace_ms', 'grace_periods', 'swept', 'sweep_not_before')
 if refusal then
   return refusal
@@ -26,40 +27,51 @@ if now < not_before or not string.find(present, '%Z') then
   return reply
 end
 
--- gone = (present OR seen) XOR seen, which also serves where seen is the shorter.
-redis.call('SET', SCRATCH2, '')
+-- Who was not heard of in the newest period, then who of these was not in the one before, and so on: mostly there is
+-- nobody left soon. Without those heard = (left OR heard) XOR heard, which also serves where `heard` is the shorter.
 -- The oldest one still counts while other nodes may not have told whom they heard in the period before this.
+redis.call('SET', SCRATCH, present)
 local counted = now % SEEN_PERIOD_MS >= SEEN_SETTLE_MS and #SEEN - 1 or #SEEN
 for i = 1, counted do
   local heard = redis.call('GETRANGE', SEEN[i], first, first + len - 1)
   if heard ~= '' then
-    redis.call('SET', SCRATCH, heard)
-    redis.call('BITOP', 'OR', SCRATCH2, SCRATCH2, SCRATCH)
+    redis.call('SET', SCRATCH2, heard)
+    redis.call('BITOP', 'OR', SCRATCH, SCRATCH, SCRATCH2)
+    redis.call('BITOP', 'XOR', SCRATCH, SCRATCH, SCRATCH2)
+    if redis.call('BITPOS', SCRATCH, 1) < 0 then
+      redis.call('DEL', SCRATCH, SCRATCH2)
+      return reply
+    end
   end
 end
-redis.call('SET', SCRATCH, present)
-redis.call('BITOP', 'OR', SCRATCH, SCRATCH, SCRATCH2)
-redis.call('BITOP', 'XOR', SCRATCH, SCRATCH, SCRATCH2)
-local gone = redis.call('GET', SCRATCH) or ''
+local gone = redis.call('GET', SCRATCH)
+local at = string.find(gone, '%Z')
+local first_gone = at
+redis.call('SET', SCRATCH2, present)
+redis.call('BITOP', 'XOR', SCRATCH2, SCRATCH2, SCRATCH)
+local kept = redis.call('GET', SCRATCH2)
 redis.call('DEL', SCRATCH, SCRATCH2)
 
 local visitors, ranks = {}, {}
-local at = string.find(gone, '%Z')
 while at and #ranks < END_BATCH_MAX do
-  local byte = string.byte(gone, at)
-  for offset = 0, 7 do
-    if bit.band(byte, 2 ^ (7 - offset)) ~= 0 and #ranks < END_BATCH_MAX then
-      local rank = (first + at - 1) * 8 + offset
-      local visitor = redis.call('ZRANGEBYSCORE', WAITING, rank, rank)[1]
-      if visitor then
-        visitors[#visitors + 1], ranks[#ranks + 1] = visitor, rank
-        reply[#reply + 1] = visitor
-      end
+  -- Who is in this byte and in those that follow without a gap: one call finds them, and those who are not gone.
+  local last = at
+  while last - at < RUN_BYTES_MAX and (string.byte(gone, last + 1) or 0) > 0 do
+    last = last + 1
+  end
+  local found = redis.call('ZRANGEBYSCORE', WAITING, (first + at - 1) * 8, (first + last - 1) * 8 + 7, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local rank = tonumber(found[i + 1])
+    local byte = string.byte(gone, math.floor(rank / 8) - first + 1)
+    if #ranks < END_BATCH_MAX and bit.band(byte, 2 ^ (7 - rank % 8)) ~= 0 then
+      visitors[#visitors + 1], ranks[#ranks + 1] = found[i], found[i + 1]
+      reply[#reply + 1] = found[i]
     end
   end
-  at = string.find(gone, '%Z', at + 1)
+  at = string.find(gone, '%Z', last + 1)
 end
-if #visitors > 0 then
+if #ranks > 0 then
   end_waiters(visitors, ranks, 'ABANDONED')
+  clear_gone(first, first_gone, kept, gone, tonumber(ranks[#ranks]))
 end
 return reply

@@ -8,7 +8,7 @@ local meta, refusal = open()
 if refusal then
   return refusal
 end
-local visitors = redis.call('ZRANGE', ACTIVE, 0, END_BATCH_MAX - 1)
+local visitors = redis.call('ZRANGE', ACTIVE, 0, SESSIONS_BATCH_MAX - 1)
 if #visitors > 0 then
   local seqs = redis.call('HMGET', SESSIONS, unpack(visitors))
   for i, session in ipairs(seqs) do

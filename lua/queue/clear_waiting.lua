@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Ends those who wait at a rank or before, a batch at most.
--- includes: open rotate_ended end_waiters
+-- includes: open rotate_ended end_waiters clear_head
 -- KEYS: META WAITING PRESENT ENDED ENDED_OLD
 -- ARGV: EXPECTED UPTO
 -- reply: OK now generation count
@@ -9,11 +9,12 @@ if refusal then
   return refusal
 end
 local first = redis.call('ZRANGEBYSCORE', WAITING, '-inf', UPTO, 'WITHSCORES', 'LIMIT', 0, END_BATCH_MAX)
-local visitors, ranks = {}, {}
+local visitors, ranks, bits = {}, {}, {}
 for i = 1, #first / 2 do
-  visitors[i], ranks[i] = first[2 * i - 1], tonumber(first[2 * i])
+  visitors[i], ranks[i], bits[i] = first[2 * i - 1], first[2 * i], tonumber(first[2 * i])
 end
 if #visitors > 0 then
   end_waiters(visitors, ranks, 'CLEARED')
+  clear_head(bits)
 end
 return {OK, now, meta[1], #visitors}

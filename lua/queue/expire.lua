@@ -8,7 +8,7 @@ local meta, refusal = open()
 if refusal then
   return refusal
 end
-local visitors = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, END_BATCH_MAX)
+local visitors = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SESSIONS_BATCH_MAX)
 if #visitors > 0 then
   local seqs = redis.call('HMGET', SESSIONS, unpack(visitors))
   for i, session in ipairs(seqs) do

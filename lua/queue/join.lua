@@ -1,11 +1,11 @@
 #!lua
 -- Takes visitors in, or finds them again; a sign of life of each.
--- includes: open rfc3339 ceil_div rate_available rate_take free_slots rotate_ended end_sessions hear set_run
+-- includes: open rfc3339 ceil_div rate_available rate_take free_slots rotate_ended end_sessions hear queue_new set_run
 -- KEYS: META WAITING PRESENT ACTIVE SESSIONS ENDED ENDED_OLD JOINED SESSION_ENDED SEEN
 -- ARGV: EXPECTED EVENT PERIOD FLOOR VISITORS...
--- reply: OK now generation waiting paused (place seq position|expires)...
+-- reply: OK now generation waiting paused (place seq position|expires count)...
 -- SEEN: of PERIOD, the current one. VISITORS: distinct. place: 0 waiting, 1 waiting before, 2 active,
--- 3 active before, 4 closed, 5 full.
+-- 3 active before, 4 closed, 5 full; of `count` visitors in turn, whose numbers and, of 0, positions follow each other.
 local meta, refusal = open('capacity', 'rate', 'ttl_ms', 'claim_ms', 'max_waiting', 'paused', 'draining', 'seq',
   'tat_us', 'admit_not_before', 'grace_periods', 'last_sec')
 if refusal then
@@ -22,51 +22,64 @@ local seq = math.max(tonumber(meta[9]), tonumber(FLOOR))
 local expires = now + tonumber(meta[4])
 local ends = math.min(now + tonumber(meta[5]), expires)
 
+local count = #VISITORS
 local waiting, active = redis.call('ZCARD', WAITING), redis.call('ZCARD', ACTIVE)
 local was_empty = waiting == 0
-local ranks = not was_empty and #VISITORS > 0 and redis.call('ZMSCORE', WAITING, unpack(VISITORS)) or {}
-local ends_of = active > 0 and #VISITORS > 0 and redis.call('ZMSCORE', ACTIVE, unpack(VISITORS)) or {}
 local reply = {OK, now, generation, 0, paused and 1 or 0}
-local size = 5
 local heard, queued, begun, sessions = {}, {}, {}, {}
 local first_rank, first_fresh
+local ends_of = active > 0 and count > 0 and redis.call('ZMSCORE', ACTIVE, unpack(VISITORS)) or {}
 
-for i, visitor in ipairs(VISITORS) do
-  local place, number, at = 4, 0, 0
-  local rank, live_seq, live_expires = ranks[i], nil, nil
-  if not rank and ends_of[i] then
-    live_seq, live_expires = hear(generation, visitor, ends_of[i])
-    active = live_seq and active or active - 1
-  end
-  if rank then
-    place, number, at = 1, tonumber(rank), redis.call('ZRANK', WAITING, visitor) + 1
-    local at_bit = #heard
-    heard[at_bit + 1], heard[at_bit + 2], heard[at_bit + 3], heard[at_bit + 4] = 'SET', 'u1', rank, 1
-  elseif live_seq then
-    place, number, at = 3, live_seq, live_expires
-  elseif not draining then
-    local direct = waiting == 0 and free_slots(capacity, active, paused, admit_not_before) > 0
-      and rate_available(tat_us, rate) > 0
-    if direct then
-      seq, active, tat_us = seq + 1, active + 1, rate_take(tat_us, rate, 1)
-      place, number, at = 2, seq, expires
-      first_fresh = first_fresh or seq
-      begun[#begun + 1], begun[#begun + 2] = ends, visitor
-      local session = #sessions
-      sessions[session + 1], sessions[session + 2] = visitor, string.format('%.0f:%.0f', seq, expires)
-      sessions[session + 3], sessions[session + 4] = string.format('#%.0f', seq), visitor
-    elseif max_waiting and waiting >= max_waiting then
-      place = 5
+-- Nearly always all are new and there is a line: then they are queued without asking for each whether it is in it.
+local room = not draining and not was_empty and (not max_waiting or waiting + count <= max_waiting)
+if room and queue_new(seq, ends_of) then
+  first_fresh, first_rank = seq + 1, seq + 1
+  reply[6], reply[7], reply[8], reply[9] = 0, seq + 1, waiting + 1, count
+  seq, waiting = seq + count, waiting + count
+else
+  local ranks = not was_empty and count > 0 and redis.call('ZMSCORE', WAITING, unpack(VISITORS)) or {}
+  local size, last = 5, nil
+  for i, visitor in ipairs(VISITORS) do
+    local place, number, at = 4, 0, 0
+    local rank, live_seq, live_expires = ranks[i], nil, nil
+    if not rank and ends_of[i] then
+      live_seq, live_expires = hear(generation, visitor, ends_of[i])
+      active = live_seq and active or active - 1
+    end
+    if rank then
+      place, number, at = 1, tonumber(rank), redis.call('ZRANK', WAITING, visitor) + 1
+      local at_bit = #heard
+      heard[at_bit + 1], heard[at_bit + 2], heard[at_bit + 3], heard[at_bit + 4] = 'SET', 'u1', rank, 1
+    elseif live_seq then
+      place, number, at = 3, live_seq, live_expires
+    elseif not draining then
+      local direct = waiting == 0 and free_slots(capacity, active, paused, admit_not_before) > 0
+        and rate_available(tat_us, rate) > 0
+      if direct then
+        seq, active, tat_us = seq + 1, active + 1, rate_take(tat_us, rate, 1)
+        place, number, at = 2, seq, expires
+        first_fresh = first_fresh or seq
+        begun[#begun + 1], begun[#begun + 2] = ends, visitor
+        local session = #sessions
+        sessions[session + 1], sessions[session + 2] = visitor, string.format('%.0f:%.0f', seq, expires)
+        sessions[session + 3], sessions[session + 4] = string.format('#%.0f', seq), visitor
+      elseif max_waiting and waiting >= max_waiting then
+        place = 5
+      else
+        seq, waiting = seq + 1, waiting + 1
+        place, number, at = 0, seq, waiting
+        first_fresh, first_rank = first_fresh or seq, first_rank or seq
+        local place_in_queue = #queued
+        queued[place_in_queue + 1], queued[place_in_queue + 2] = seq, visitor
+      end
+    end
+    if place == last and place ~= 1 and place ~= 3 then
+      reply[size] = reply[size] + 1
     else
-      seq, waiting = seq + 1, waiting + 1
-      place, number, at = 0, seq, waiting
-      first_fresh, first_rank = first_fresh or seq, first_rank or seq
-      local place_in_queue = #queued
-      queued[place_in_queue + 1], queued[place_in_queue + 2] = seq, visitor
+      reply[size + 1], reply[size + 2], reply[size + 3], reply[size + 4] = place, number, at, 1
+      size, last = size + 4, place
     end
   end
-  reply[size + 1], reply[size + 2], reply[size + 3] = place, number, at
-  size = size + 3
 end
 
 if #begun > 0 then
@@ -74,8 +87,10 @@ if #begun > 0 then
   redis.call('HSET', SESSIONS, unpack(sessions))
   redis.call('HINCRBY', META, 'admitted', #begun / 2)
 end
-if first_rank then
+if #queued > 0 then
   redis.call('ZADD', WAITING, unpack(queued))
+end
+if first_rank then
   -- Fresh ranks of one batch follow each other.
   set_run(PRESENT, first_rank, seq)
   set_run(SEEN, first_rank, seq)

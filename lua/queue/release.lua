@@ -10,11 +10,15 @@ if refusal then
   return refusal
 end
 local reply = {OK, now, meta[1]}
-local visitors, seqs, done = {}, {}, {}
+local named = {}
 for i = 1, #VISITORS_AND_SEQS, 2 do
-  local visitor, seq = VISITORS_AND_SEQS[i], VISITORS_AND_SEQS[i + 1]
-  local session = not done[visitor] and redis.call('HGET', SESSIONS, visitor)
-  local live = session and string.match(session, '^%d+') == seq
+  named[#named + 1] = VISITORS_AND_SEQS[i]
+end
+local sessions = #named > 0 and redis.call('HMGET', SESSIONS, unpack(named)) or {}
+local visitors, seqs, done = {}, {}, {}
+for i, visitor in ipairs(named) do
+  local seq = VISITORS_AND_SEQS[2 * i]
+  local live = not done[visitor] and sessions[i] and string.match(sessions[i], '^%d+') == seq
   if live then
     done[visitor] = true
     visitors[#visitors + 1], seqs[#seqs + 1] = visitor, seq

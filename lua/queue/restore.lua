@@ -12,24 +12,33 @@ end
 if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) then
   return {STALE_PERIOD, now, meta[1], tonumber(meta[2])}
 end
-local reply, back = {OK, now, meta[1]}, 0
+local reply = {OK, now, meta[1]}
+local visitors, ranks = {}, {}
 for i = 1, #VISITORS_AND_SEQS, 2 do
-  local visitor, rank = VISITORS_AND_SEQS[i], VISITORS_AND_SEQS[i + 1]
-  local elsewhere = redis.call('ZSCORE', WAITING, visitor) or redis.call('ZSCORE', ACTIVE, visitor)
-  local ended = redis.call('HGET', ENDED, visitor) or redis.call('HGET', ENDED_OLD, visitor)
-  local restored = not elsewhere and ended == rank .. ':ABANDONED'
+  visitors[#visitors + 1], ranks[#ranks + 1] = VISITORS_AND_SEQS[i], VISITORS_AND_SEQS[i + 1]
+end
+if #visitors == 0 then
+  return reply
+end
+local waits, is_in = redis.call('ZMSCORE', WAITING, unpack(visitors)), redis.call('ZMSCORE', ACTIVE, unpack(visitors))
+local ended, before = redis.call('HMGET', ENDED, unpack(visitors)), redis.call('HMGET', ENDED_OLD, unpack(visitors))
+local back, done = {}, {}
+for i, visitor in ipairs(visitors) do
+  local rank, elsewhere = ranks[i], waits[i] or is_in[i] or done[visitor]
+  local restored = not elsewhere and (ended[i] or before[i]) == rank .. ':ABANDONED'
   if restored then
-    redis.call('HDEL', ENDED, visitor)
-    redis.call('HDEL', ENDED_OLD, visitor)
+    done[visitor] = true
+    back[#back + 1] = visitor
     redis.call('ZADD', WAITING, rank, visitor)
     redis.call('SETBIT', PRESENT, rank, 1)
     redis.call('SETBIT', SEEN, rank, 1)
-    back = back + 1
   end
   reply[#reply + 1] = restored and 1 or 0
 end
-if back > 0 then
-  redis.call('HINCRBY', META, 'abandoned', -back)
+if #back > 0 then
+  redis.call('HDEL', ENDED, unpack(back))
+  redis.call('HDEL', ENDED_OLD, unpack(back))
+  redis.call('HINCRBY', META, 'abandoned', -#back)
   redis.call('PEXPIRE', SEEN, (meta[2] + 2) * SEEN_PERIOD_MS)
 end
 return reply

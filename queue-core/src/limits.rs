@@ -24,12 +24,15 @@ pub const GRACE_MS_MAX: u64 = 3_600_000;
 /// What became of a visitor is remembered at least so long, and at most twice as long.
 pub const ENDED_KEPT_MS: u64 = 3_600_000;
 
+// While a batch is carried out the store does nothing else: these bounds keep that short, see `bench stops`.
 /// Joins in one engine call, at most.
-pub const JOIN_BATCH_MAX: usize = 256;
+pub const JOIN_BATCH_MAX: usize = 128;
 /// Admissions in one engine call, at most.
-pub const ADMIT_BATCH_MAX: usize = 256;
-/// Sessions expired, waiters removed or cleared, sessions released in one engine call, at most.
-pub const END_BATCH_MAX: usize = 256;
+pub const ADMIT_BATCH_MAX: usize = 128;
+/// Waiters removed, cleared or restored in one engine call, at most.
+pub const END_BATCH_MAX: usize = 128;
+/// Sessions expired, cleared or released in one engine call, at most: of each one there is a message and an entry.
+pub const SESSIONS_BATCH_MAX: usize = 64;
 /// Seconds for which a line remembers when its waiters joined, at most.
 pub const JOINED_ENTRIES_MAX: usize = 86_400;
 /// Seconds of these that one admission forgets, at most.

@@ -2,7 +2,7 @@
 -- `seqs` are texts.
 local function end_sessions(generation, visitors, seqs, reason)
   rotate_ended()
-  local gone, log = {}, {}
+  local call, gone, log = redis.call, {}, {}
   local head = '{"type":"SESSION_ENDED","eventId":"' .. EVENT .. '","visitorId":"'
   local middle = '","jti":"' .. generation .. '.'
   local tail = '","reason":"' .. reason .. '","at":"' .. rfc3339(now) .. '"}'
@@ -12,9 +12,10 @@ local function end_sessions(generation, visitors, seqs, reason)
     log[4 * i - 3], log[4 * i - 2] = visitor, seq .. ':' .. reason
     log[4 * i - 1], log[4 * i] = '#' .. seq, reason
     local body = head .. visitor .. middle .. seq .. tail
-    redis.call('XADD', SESSION_ENDED, 'MAXLEN', '~', SESSION_ENDED_LOG_MAX, '*', 'body', body)
-    redis.call('PUBLISH', SESSION_ENDED_CHANNEL, body)
+    call('XADD', SESSION_ENDED, '*', 'body', body)
+    call('PUBLISH', SESSION_ENDED_CHANNEL, body)
   end
+  call('XTRIM', SESSION_ENDED, 'MAXLEN', '~', SESSION_ENDED_LOG_MAX)
   redis.call('ZREM', ACTIVE, unpack(visitors))
   redis.call('HDEL', SESSIONS, unpack(gone))
   redis.call('HSET', ENDED, unpack(log))

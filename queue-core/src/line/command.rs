@@ -37,7 +37,7 @@ pub enum Command {
         /// At most so many, and never more than [`crate::limits::ADMIT_BATCH_MAX`].
         max: usize,
     },
-    /// Ends sessions whose time is over, [`crate::limits::END_BATCH_MAX`] at most.
+    /// Ends sessions whose time is over, [`crate::limits::SESSIONS_BATCH_MAX`] at most.
     Expire,
     /// Ranks that were heard of in a period: bytes of a bitmap, most significant bit first.
     Seen {
@@ -66,7 +66,7 @@ pub enum Command {
     Drain,
     /// Ends those who wait at `upto` or before, [`crate::limits::END_BATCH_MAX`] at most.
     ClearWaiting { upto: Rank },
-    /// Ends sessions, those that end first by time first, [`crate::limits::END_BATCH_MAX`] at most.
+    /// Ends sessions, those that end first by time first, [`crate::limits::SESSIONS_BATCH_MAX`] at most.
     ClearActive,
     /// Removes the event, if nobody is in it.
     Remove,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
-    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS},
+    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSIONS_BATCH_MAX},
     policy::Policy,
     wire::EndReason,
 };
@@ -122,7 +122,7 @@ impl Line {
             Command::Drain => self.set_phase(self.paused, true),
             Command::ClearWaiting { upto } => Outcome::Cleared(self.clear_waiting(upto, now)),
             Command::ClearActive => {
-                let first: Vec<_> = self.by_end.iter().take(END_BATCH_MAX).map(|(_, v)| v.clone()).collect();
+                let first: Vec<_> = self.by_end.iter().take(SESSIONS_BATCH_MAX).map(|(_, v)| v.clone()).collect();
                 first.iter().for_each(|v| self.end_session(v, EndReason::Cleared, now, ended));
                 Outcome::Cleared(first.len())
             }
@@ -339,7 +339,7 @@ impl Line {
 
     fn expire(&mut self, now: Millis, ended: &mut Vec<Ended>) -> usize {
         let over = self.by_end.iter().take_while(|(ends, _)| *ends <= now);
-        let over: Vec<_> = over.take(END_BATCH_MAX).map(|(_, visitor)| visitor.clone()).collect();
+        let over: Vec<_> = over.take(SESSIONS_BATCH_MAX).map(|(_, visitor)| visitor.clone()).collect();
         over.iter().for_each(|visitor| self.end_session(visitor, EndReason::Expired, now, ended));
         over.len()
     }

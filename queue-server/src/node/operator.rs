@@ -5,7 +5,7 @@ use std::sync::Arc;
 use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
-    limits::END_BATCH_MAX,
+    limits::SESSIONS_BATCH_MAX,
     line::{Command, Configure, Description, Outcome, Standing, Was},
     policy::Policy,
     service::{http::ApiError, trace::random_u64},
@@ -179,7 +179,8 @@ impl Node {
             let Outcome::Cleared(count) = applied.outcome else { return Err(api_error(broken("clear"))) };
             line.metrics.released(EndReason::Cleared, count as u64);
             cleared += count as u64;
-            if count < END_BATCH_MAX {
+            // The smaller of the two bounds: at least one call more, where it is the other.
+            if count < SESSIONS_BATCH_MAX {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use queue_core::{
-    limits::END_BATCH_MAX,
+    limits::SESSIONS_BATCH_MAX,
     line::{Command, Outcome, Refusal},
     wire::EndReason,
 };
@@ -23,6 +23,9 @@ use crate::engine::EngineError;
 
 /// Two looks at one line are at least so far apart, whoever asks for them.
 const LOOK_GAP: Duration = Duration::from_millis(100);
+
+/// What the ending of sessions may take of a tick.
+const EXPIRE_TENTHS: u32 = 3;
 
 /// Keeps a line going until its event is removed or the node stops.
 pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
@@ -74,8 +77,8 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
         line.admit.notify_one();
     }
     show::positions(node, line, &view).await;
-    if view.summary.waiting > 0 && sweeper.sweep_due(view.as_of) {
-        sweep::abandon(node, line, &view).await?;
+    if view.summary.waiting > 0 {
+        sweeper.sweep(node, line, &view).await?;
     }
     Ok(wait(node, line, &view))
 }
@@ -110,7 +113,9 @@ pub async fn refresh(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// Ends sessions whose time is over, for a part of the tick at most: the next look goes on, and the line is read.
 async fn expire(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
+    let until = Instant::now() + node.options.tick * EXPIRE_TENTHS / 10;
     loop {
         let applied = node.apply(line, None, Command::Expire).await?;
         let Outcome::Expired(count) = applied.outcome else { return Err(broken("expire")) };
@@ -118,7 +123,7 @@ async fn expire(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
             line.metrics.released(EndReason::Expired, count as u64);
             line.admit.notify_one();
         }
-        if count < END_BATCH_MAX {
+        if count < SESSIONS_BATCH_MAX || Instant::now() >= until {
             return Ok(());
         }
     }

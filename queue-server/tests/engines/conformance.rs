@@ -2,7 +2,7 @@
 
 use queue_core::{
     ids::{Generation, Jti, Millis, Rank, Seq},
-    limits::{ENDED_KEPT_MS, SEEN_PERIOD_MS},
+    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, SEEN_PERIOD_MS, SESSIONS_BATCH_MAX},
     line::{Command, Configure, Outcome, Place, Refusal, SessionState, Standing, Was},
     policy::Policy,
     positions::PositionIndex,
@@ -125,6 +125,13 @@ async fn joins_are_ordered_and_idempotent(world: World) {
     assert_eq!((nobody.places.len(), nobody.waiting), (0, 4));
 }
 
+/// The sizes of the batches in which so many are dealt with.
+fn in_batches(count: usize, max: usize) -> Vec<usize> {
+    let mut sizes = vec![max; count / max];
+    sizes.push(count % max);
+    sizes
+}
+
 async fn large_batches_are_cut(world: World) {
     world.configure(Policy::with_capacity(300)).await;
     let joined = world.join_all(visitors("v", 600)).await;
@@ -134,8 +141,9 @@ async fn large_batches_are_cut(world: World) {
     let all = visitors("v", 300).into_iter().zip(1..).map(|(visitor, seq)| (visitor, Seq(seq))).collect();
     assert_eq!(world.outcome(Command::Release(all)).await, Outcome::Released(vec![true; 300]));
     let admitted = world.admit().await;
-    assert_eq!(admitted.sessions.len(), 256, "one batch at most");
-    assert_eq!(world.admit().await.sessions.len(), 44);
+    assert_eq!(admitted.sessions.len(), ADMIT_BATCH_MAX, "one batch at most");
+    assert_eq!(world.admit().await.sessions.len(), ADMIT_BATCH_MAX);
+    assert_eq!(world.admit().await.sessions.len(), 300 - 2 * ADMIT_BATCH_MAX);
 }
 
 async fn a_full_line_takes_nobody(world: World) {
@@ -258,8 +266,10 @@ async fn sessions_end_in_time(world: World) {
     // A sign of life comes too late.
     assert_eq!(world.status("v7").await, Standing::Ended { seq: Seq(8), reason: EndReason::Expired });
     assert_eq!(world.session(9).await, SessionState::Ended(EndReason::Expired));
-    assert_eq!(world.outcome(Command::Expire).await, Outcome::Expired(256), "one batch at most");
-    assert_eq!(world.outcome(Command::Expire).await, Outcome::Expired(42));
+    let batches = in_batches(298, SESSIONS_BATCH_MAX);
+    for count in batches {
+        assert_eq!(world.outcome(Command::Expire).await, Outcome::Expired(count), "one batch at most");
+    }
     assert_eq!(world.outcome(Command::Expire).await, Outcome::Expired(0));
     let summary = world.describe().await.summary;
     assert_eq!((summary.active, summary.totals.expired, summary.next_end), (0, 300, None));
@@ -380,12 +390,14 @@ async fn a_line_is_cleared_in_batches(mut world: World) {
     world.join_all(visitors("v", 600)).await;
     let clear = |upto| Command::ClearWaiting { upto: Rank(upto) };
     assert_eq!(world.outcome(clear(310)).await, Outcome::Cleared(10));
-    assert_eq!(world.outcome(clear(u64::MAX)).await, Outcome::Cleared(256));
-    assert_eq!(world.outcome(clear(u64::MAX)).await, Outcome::Cleared(34));
+    for count in in_batches(290, END_BATCH_MAX) {
+        assert_eq!(world.outcome(clear(u64::MAX)).await, Outcome::Cleared(count));
+    }
     assert_eq!(world.lookup("v599").await, Standing::Ended { seq: Seq(600), reason: EndReason::Cleared });
     assert_eq!(world.describe().await.summary.active, 300);
-    assert_eq!(world.outcome(Command::ClearActive).await, Outcome::Cleared(256));
-    assert_eq!(world.outcome(Command::ClearActive).await, Outcome::Cleared(44));
+    for count in in_batches(300, SESSIONS_BATCH_MAX) {
+        assert_eq!(world.outcome(Command::ClearActive).await, Outcome::Cleared(count));
+    }
     assert_eq!(world.session(1).await, SessionState::Ended(EndReason::Cleared));
     let signal = world.signal(|signal| matches!(signal, Signal::SessionEnded(_))).await;
     assert!(matches!(signal, Signal::SessionEnded(ended) if ended.reason == EndReason::Cleared));

@@ -64,8 +64,8 @@ pub enum Action {
         who: Vec<u8>,
         ahead: u64,
     },
-    /// Visitors who come once.
-    JoinMany(u16),
+    /// Visitors who come once, and behind them some who come again and again.
+    JoinMany(u16, Vec<u8>),
     Status(u8),
     Lookup(u8),
     Session(Number),
@@ -155,7 +155,8 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => configure(),
         14 => (vec(who(), 0..8), ahead()).prop_map(|(who, ahead)| Action::Join { who, ahead }),
-        3 => prop_oneof![30 => 1..12_u16, 10 => 12..40_u16, 1 => 255..300_u16].prop_map(Action::JoinMany),
+        3 => (prop_oneof![30 => 1..12_u16, 10 => 12..40_u16, 1 => 250..300_u16], vec(who(), 0..3))
+            .prop_map(|(count, also)| Action::JoinMany(count, also)),
         4 => who().prop_map(Action::Status),
         3 => who().prop_map(Action::Lookup),
         4 => number().prop_map(Action::Session),
@@ -215,7 +216,8 @@ fn number() -> impl Strategy<Value = Number> {
 }
 
 fn ahead() -> impl Strategy<Value = u64> {
-    prop_oneof![12 => Just(0), 1 => 1..20_u64]
+    // Rarely so far that two neighbours in line are further apart than a script clears in one go.
+    prop_oneof![48 => Just(0), 4 => 1..20_u64, 1 => Just(1 << 18)]
 }
 
 /// Turns steps into commands on what `lines` holds.
@@ -241,10 +243,11 @@ impl Resolver {
                 let floor = if *ahead == 0 { 0 } else { line.map_or(0, |line| line.seq.0) + ahead };
                 Command::Join { visitors: who.iter().map(|v| pooled(*v)).collect(), floor: Seq(floor) }
             }
-            Action::JoinMany(count) => {
+            Action::JoinMany(count, also) => {
                 let first = self.once;
                 self.once += u64::from(*count);
-                let visitors = (first..self.once).map(|i| visitor(&format!("once-{i}"))).collect();
+                let once = (first..self.once).map(|i| visitor(&format!("once-{i}")));
+                let visitors = once.chain(also.iter().map(|v| pooled(*v))).collect();
                 Command::Join { visitors, floor: Seq(0) }
             }
             Action::Status(v) => Command::Status(pooled(*v)),

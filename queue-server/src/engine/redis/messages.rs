@@ -114,19 +114,33 @@ impl Inbox {
     }
 }
 
+/// Who was admitted, in the words of `admit`.
+#[derive(Debug)]
+pub struct AdmittedBatch {
+    pub event: EventId,
+    pub generation: Generation,
+    pub sessions: Vec<Admission>,
+}
+
+/// Reads what `admit` publishes, and answers.
+pub fn admitted(payload: &[u8]) -> Result<AdmittedBatch, String> {
+    let message: AdmittedMessage = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    let admission = |(visitor, seq, joined): (VisitorId, Seq, Option<u64>)| Admission {
+        visitor,
+        seq,
+        expires: Millis(message.expires),
+        joined: joined.map(Millis),
+    };
+    let sessions = message.sessions.into_iter().map(admission).collect();
+    Ok(AdmittedBatch { event: message.event, generation: message.generation, sessions })
+}
+
 fn read(channel: &str, payload: &[u8]) -> Result<Signal, String> {
     let wrong = |error: serde_json::Error| error.to_string();
     match channel {
         ADMITTED_CHANNEL => {
-            let message: AdmittedMessage = serde_json::from_slice(payload).map_err(wrong)?;
-            let admission = |(visitor, seq, joined): (VisitorId, Seq, Option<u64>)| Admission {
-                visitor,
-                seq,
-                expires: Millis(message.expires),
-                joined: joined.map(Millis),
-            };
-            let sessions = message.sessions.into_iter().map(admission).collect();
-            Ok(Signal::Admitted { event: message.event, generation: message.generation, sessions })
+            let AdmittedBatch { event, generation, sessions } = admitted(payload)?;
+            Ok(Signal::Admitted { event, generation, sessions })
         }
         TAKEN_OVER_CHANNEL => serde_json::from_slice::<TakenOver>(payload).map(Signal::TakenOver).map_err(wrong),
         EVENTS_CHANNEL => {

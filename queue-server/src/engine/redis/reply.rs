@@ -3,17 +3,18 @@
 use std::str::FromStr;
 
 use queue_core::{
-    ids::{Generation, Millis, Seq, VisitorId},
+    ids::{Generation, Millis, Seq},
+    limits::JOIN_BATCH_MAX,
     line::{
-        Admission, Admitted, Applied, Command, Description, Joined, Outcome, Place, Refusal, SessionState, Snapshot,
-        Standing, Summary, Totals, Was,
+        Admitted, Applied, Command, Description, Joined, Outcome, Place, Refusal, SessionState, Snapshot, Standing,
+        Summary, Totals, Was,
     },
     policy::Policy,
     service::redis::{Reply, StoreError},
     wire::EndReason,
 };
 
-use super::scripts::status;
+use super::{messages, scripts::status};
 
 /// What a script answered.
 #[derive(Debug)]
@@ -82,16 +83,21 @@ fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> 
 
 fn joined(reply: &mut Reply) -> Result<Joined, StoreError> {
     let (waiting, paused) = (reply.u64()?, flag(reply)?);
-    let mut places = Vec::with_capacity(reply.remaining() / 3);
+    let mut places = Vec::with_capacity(JOIN_BATCH_MAX);
     while !reply.is_empty() {
-        let (place, seq, at) = (reply.u64()?, Seq(reply.u64()?), reply.u64()?);
-        places.push(match place {
-            0 | 1 => Place::Waiting { seq, position: at, fresh: place == 0 },
-            2 | 3 => Place::Active { seq, expires: Millis(at), fresh: place == 2 },
-            4 => Place::Closed,
-            5 => Place::Full,
-            _ => return Err(reply.problem("an unknown place")),
-        });
+        let (place, seq, at, count) = (reply.u64()?, reply.u64()?, reply.u64()?, reply.u64()?);
+        if places.len() as u64 + count > JOIN_BATCH_MAX as u64 {
+            return Err(reply.problem("more places than visitors"));
+        }
+        for i in 0..count {
+            places.push(match place {
+                0 | 1 => Place::Waiting { seq: Seq(seq + i), position: at + i, fresh: place == 0 },
+                2 | 3 => Place::Active { seq: Seq(seq + i), expires: Millis(at), fresh: place == 2 },
+                4 => Place::Closed,
+                5 => Place::Full,
+                _ => return Err(reply.problem("an unknown place")),
+            });
+        }
     }
     Ok(Joined { places, waiting, paused })
 }
@@ -117,12 +123,13 @@ fn session(reply: &mut Reply) -> Result<SessionState, StoreError> {
 
 fn admitted(reply: &mut Reply) -> Result<Admitted, StoreError> {
     let rate_opens = reply.optional_u64()?.map(Millis);
-    let mut sessions = Vec::with_capacity(reply.remaining() / 4);
-    while !reply.is_empty() {
-        let visitor: VisitorId = reply.parse()?;
-        let (seq, expires) = (Seq(reply.u64()?), Millis(reply.u64()?));
-        sessions.push(Admission { visitor, seq, expires, joined: reply.optional_u64()?.map(Millis) });
-    }
+    let sessions = match reply.value()?.into_option() {
+        None => Vec::new(),
+        Some(message) => {
+            let message = messages::admitted(&message.into_bytes("admit")?);
+            message.map_err(|problem| reply.problem(&problem))?.sessions
+        }
+    };
     Ok(Admitted { sessions, rate_opens })
 }
 

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use queue_core::{
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL},
     limits::{
-        ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX, REMOVED_LOG_KEPT_MS,
-        SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX,
+        ADMIT_BATCH_MAX, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX,
+        REMOVED_LOG_KEPT_MS, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX, SESSIONS_BATCH_MAX,
     },
     service::redis::Script,
     wire::SESSION_ENDED_CHANNEL,
@@ -95,7 +95,7 @@ transitions! {
     Join "join"
         [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded Seen]
         ["EXPECTED" "EVENT" "PERIOD" "FLOOR" "VISITORS..."]
-        "OK now generation waiting paused (place seq position|expires)...";
+        "OK now generation waiting paused (place seq position|expires count)...";
     Status "status"
         [Meta Waiting Active Sessions Ended EndedOld SessionEnded]
         ["EXPECTED" "EVENT" "VISITOR"]
@@ -119,7 +119,7 @@ transitions! {
     Admit "admit"
         [Meta Waiting Present Active Sessions Joined]
         ["EXPECTED" "EVENT" "MAX"]
-        "OK now generation rate_opens (visitor seq expires joined)...";
+        "OK now generation rate_opens admitted";
     Expire "expire"
         [Meta Active Sessions Ended EndedOld SessionEnded]
         ["EXPECTED" "EVENT"]
@@ -177,7 +177,7 @@ macro_rules! includes {
 }
 
 includes! {
-    "ceil_div" "end_sessions" "end_waiters" "free_slots" "hear" "joined_at" "open" "rate_available" "rate_opens"
+    "ceil_div" "clear_gone" "clear_head" "end_sessions" "end_waiters" "free_slots" "hear" "joined_at" "open" "queue_new" "rate_available" "rate_opens"
     "rate_take" "rfc3339" "rotate_ended" "set_run" "standing" "summary" "trim_joined"
 }
 
@@ -260,7 +260,7 @@ pub mod status {
     pub const STALE_PERIOD: u64 = 3;
 }
 
-fn constants() -> [(&'static str, String); 16] {
+fn constants() -> [(&'static str, String); 18] {
     let text = |text: &str| format!("'{text}'");
     [
         ("OK", status::OK.to_string()),
@@ -268,7 +268,9 @@ fn constants() -> [(&'static str, String); 16] {
         ("STALE_GENERATION", status::STALE_GENERATION.to_string()),
         ("STALE_PERIOD", status::STALE_PERIOD.to_string()),
         ("ADMIT_BATCH_MAX", ADMIT_BATCH_MAX.to_string()),
+        ("BITMAP_CHUNK_BYTES_MAX", BITMAP_CHUNK_BYTES_MAX.to_string()),
         ("END_BATCH_MAX", END_BATCH_MAX.to_string()),
+        ("SESSIONS_BATCH_MAX", SESSIONS_BATCH_MAX.to_string()),
         ("ENDED_KEPT_MS", ENDED_KEPT_MS.to_string()),
         ("JOINED_ENTRIES_MAX", JOINED_ENTRIES_MAX.to_string()),
         ("JOINED_TRIM_MAX", JOINED_TRIM_MAX.to_string()),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use queue_core::{
     ids::VisitorId,
-    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, JOIN_BATCH_MAX},
+    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, JOIN_BATCH_MAX, SESSIONS_BATCH_MAX},
     line::{Command, Outcome},
 };
 
@@ -15,8 +15,8 @@ pub fn split(command: Command) -> Vec<Command> {
             let batches = distinct(visitors, JOIN_BATCH_MAX).into_iter();
             batches.map(|visitors| Command::Join { visitors, floor }).collect()
         }
-        Command::Release(sessions) if sessions.len() > END_BATCH_MAX => {
-            sessions.chunks(END_BATCH_MAX).map(|chunk| Command::Release(chunk.to_vec())).collect()
+        Command::Release(sessions) if sessions.len() > SESSIONS_BATCH_MAX => {
+            sessions.chunks(SESSIONS_BATCH_MAX).map(|chunk| Command::Release(chunk.to_vec())).collect()
         }
         Command::Restore(places) if places.len() > END_BATCH_MAX => {
             places.chunks(END_BATCH_MAX).map(|chunk| Command::Restore(chunk.to_vec())).collect()
@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn nothing_is_lost() {
         let pairs: Vec<_> = (0..513).map(|i| (visitor(i), Seq(i as u64))).collect();
-        assert_eq!(split(Command::Release(pairs)).len(), 3);
+        assert_eq!(split(Command::Release(pairs.clone())).len(), 513_usize.div_ceil(SESSIONS_BATCH_MAX));
+        assert_eq!(split(Command::Restore(pairs)).len(), 513_usize.div_ceil(END_BATCH_MAX));
         let parts = split(Command::Abandon { first_byte: 5, len: 20_000 });
         assert_eq!(parts[1], Command::Abandon { first_byte: 16_389, len: 3_616 });
         let parts = split(Command::Seen { period: 1, first_byte: 7, bytes: vec![1; 16_385] });
