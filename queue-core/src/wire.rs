@@ -250,6 +250,9 @@ pub struct BookingDone {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation_id: Option<String>,
     pub at: Millis,
+    /// Where both servers record traces: the span that sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// A session has ended on the queue's side.

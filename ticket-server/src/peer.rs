@@ -10,7 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use queue_core::service::{context, secret::Secret, trace::TRACEPARENT};
+use queue_core::service::{
+    context,
+    secret::Secret,
+    spans::{self, Kind},
+    trace::TRACEPARENT,
+};
 
 use crate::clock::Clock;
 
@@ -49,6 +54,10 @@ impl Peer {
     }
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<(u16, Bytes), String> {
+        spans::step(Kind::Client, "queue-server", self.send(request)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Bytes), String> {
         let trouble = |error: reqwest::Error| format!("the queue cannot be asked: {}", chain(&error));
         // Both servers' log lines of one request share its trace.
         let request = match context::traceparent() {

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 
 use crate::ids::{EventId, VisitorId};
+use crate::service::spans;
 use crate::service::trace::TraceContext;
 
 /// What is known of the request or socket.
@@ -33,6 +34,7 @@ pub fn scope<F: Future>(trace: TraceContext, future: F) -> impl Future<Output = 
 /// Takes what is known now along with a future that another task is to run.
 pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let known = current();
+    let future = spans::carried(future);
     async move {
         match known {
             Some(context) => CURRENT.scope(RefCell::new(context), future).await,
@@ -43,7 +45,7 @@ pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
 
 /// The header for a call to another server that belongs to the request at hand.
 pub fn traceparent() -> Option<String> {
-    CURRENT.try_with(|context| context.borrow().trace.traceparent()).ok()
+    spans::traceparent().or_else(|| CURRENT.try_with(|context| context.borrow().trace.traceparent()).ok())
 }
 
 /// The request or socket at hand is about this event.

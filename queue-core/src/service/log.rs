@@ -203,7 +203,7 @@ mod tests {
         let trace = TraceId::random();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(count = 3, ratio = 0.5, ok = true, "outside");
-            let work = context::scope(TraceContext { id: trace, sampled: false }, async {
+            let work = context::scope(TraceContext { id: trace, parent: 0, sampled: false }, async {
                 context::note_event(&EventId::new("faults").unwrap());
                 context::note_visitor(&VisitorId::new("a_x").unwrap());
                 tracing::warn!(event = "other", problem = %"line\nbreak \"quoted\"", "inside");

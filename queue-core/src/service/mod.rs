@@ -13,6 +13,7 @@ pub mod redis;
 pub mod remote_keys;
 pub mod run;
 pub mod secret;
+pub mod spans;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod trace;

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::config::{Command, Env, Program, Raw, SharedConfig, load};
 use super::http::{self, App, Bound, HttpOptions};
 use super::ops::{DRAINING, Readiness};
-use super::{log, metrics};
+use super::{log, metrics, spans};
 
 /// Exit code for settings that cannot be used (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -217,8 +217,17 @@ where
     let settings = shared(&config);
     log::init(settings.log_format, &settings.log_filter);
     raw.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let exporting = match settings.spans.as_ref().map(|config| spans::init(program.name, config)).transpose() {
+        Ok(exporting) => exporting,
+        Err(error) => {
+            eprintln!("{}: traces cannot be exported: {error}", program.name);
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     let (drain, threads) = (settings.drain, settings.worker_threads);
-    match live(drain, threads, |life| run(config, life)) {
+    let ended = live(drain, threads, |life| run(config, life));
+    drop(exporting);
+    match ended {
         Ok(false) => ExitCode::SUCCESS,
         Ok(true) => ExitCode::from(EXIT_FAILURE),
         Err(error) => {

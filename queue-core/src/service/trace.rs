@@ -18,6 +18,8 @@ pub struct TraceId([u8; 16]);
 pub struct TraceContext {
     /// The trace.
     pub id: TraceId,
+    /// The caller's span; 0 when there is no caller, or none that said so.
+    pub parent: u64,
     /// Whether the caller records the trace.
     pub sampled: bool,
 }
@@ -41,6 +43,11 @@ impl TraceId {
     pub fn from_hex(text: &[u8]) -> Option<Self> {
         let bytes: [u8; 16] = from_hex(text)?;
         (bytes != [0; 16]).then_some(Self(bytes))
+    }
+
+    /// The 16 bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
     }
 
     /// The 32 lowercase hex digits.
@@ -74,7 +81,7 @@ impl fmt::Debug for TraceId {
 impl TraceContext {
     /// A new trace.
     pub fn new() -> Self {
-        Self { id: TraceId::random(), sampled: false }
+        Self { id: TraceId::random(), parent: 0, sampled: false }
     }
 
     /// The caller's trace if its `traceparent` is valid and the only one, else a new one.
@@ -101,9 +108,9 @@ impl TraceContext {
             _ => return None,
         }
         let id = TraceId::from_hex(&text[3..35])?;
-        let parent: [u8; 8] = from_hex(&text[36..52])?;
+        let parent = u64::from_be_bytes(from_hex(&text[36..52])?);
         let [flags]: [u8; 1] = from_hex(&text[53..55])?;
-        (parent != [0; 8]).then_some(Self { id, sampled: flags & 1 == 1 })
+        (parent != 0).then_some(Self { id, parent, sampled: flags & 1 == 1 })
     }
 
     /// The header for a request to another server that belongs to this trace.

@@ -38,7 +38,13 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Millis},
     line::{Applied, Command, Refusal},
-    service::{context, http::ApiError, metrics::EventLabels, trace::random_u64},
+    service::{
+        context,
+        http::ApiError,
+        metrics::EventLabels,
+        spans::{self, Kind},
+        trace::random_u64,
+    },
 };
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -195,7 +201,7 @@ impl Node {
         expected: Option<Generation>,
         command: Command,
     ) -> Result<Applied, EngineError> {
-        let answer = self.engine.apply(&line.event, expected, command).await;
+        let answer = spans::step(Kind::Client, "queue store", self.engine.apply(&line.event, expected, command)).await;
         match &answer {
             Ok(applied) => line.heard_generation(applied.generation),
             Err(EngineError::Refused(Refusal::StaleGeneration(found))) => line.heard_generation(*found),

@@ -9,6 +9,10 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti},
     line::Admission,
+    service::{
+        http::ApiError,
+        spans::{self, Kind},
+    },
     wire::{BookingDone, SessionEnded, SessionSeen},
 };
 use tokio::sync::{Semaphore, broadcast};
@@ -149,18 +153,28 @@ fn taken_over(node: &Node, taken: TakenOver) {
 }
 
 async fn booking_done(node: &Arc<Node>, done: BookingDone) {
+    let trace = done.traceparent.clone();
+    let released = spans::resume(trace.as_deref(), Kind::Consumer, "BOOKING_DONE", release(node, done));
+    if let Err(error) = released.await {
+        tracing::warn!(%error, "a finished booking is not released");
+    }
+}
+
+/// Tries until the store could be asked.
+async fn release(node: &Arc<Node>, done: BookingDone) -> Result<(), ApiError> {
     let mut pause = RETRY_MIN;
     while let Err(error) = node.booking_done(done.clone()).await {
         tracing::warn!(%error, "a finished booking could not be released yet");
         // Only that the store is away passes by itself: a defect would keep its place among
         // MESSAGES_AT_ONCE for ever, and then nothing else would be followed.
         if !passes(error.code()) {
-            return;
+            return Err(error);
         }
         // Nobody says it again: without this the slot would stay taken until the session's time is over.
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
     }
+    Ok(())
 }
 
 /// Whether what could not be done now can be done a little later, as it is.

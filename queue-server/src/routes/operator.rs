@@ -228,6 +228,8 @@ impl OperatorApp {
             outcome: body.outcome,
             reservation_id: body.reservation_id,
             at: body.at,
+            // The request's own header says it.
+            traceparent: None,
         };
         match self.node.booking_done(done).await {
             // Of an event that was removed nothing is left to release.

@@ -284,6 +284,7 @@ async fn a_booking_done_that_could_not_be_carried_out_is_tried_again() {
         outcome: Outcome::Booked,
         reservation_id: None,
         at: Millis(START),
+        traceparent: None,
     }));
     assert_eq!(waiting.live(MINUTE / 2).await, []);
     world.engine.away.store(false, Ordering::SeqCst);

@@ -7,7 +7,14 @@
 
 use std::sync::Arc;
 
-use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use queue_core::{
+    codes::Code,
+    ids::EventId,
+    service::{
+        http::ApiError,
+        spans::{self, Kind},
+    },
+};
 use serde_json::json;
 
 use super::{Caller, Office, Reservation, booking, holding::lost_or_never, ledger_error, refused, unexpected};
@@ -170,7 +177,7 @@ impl Office {
 
     /// Tells the store what the ledger decided. If it cannot be told now, the settler does it later.
     pub(super) async fn tell(&self, event: &EventId, command: Command) {
-        match self.engine.apply(event, command).await {
+        match spans::step(Kind::Client, "ticket store", self.engine.apply(event, command)).await {
             Ok(Outcome::Refused(refusal)) => tracing::info!(%event, ?refusal, "the store does not know the event"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%event, %error, "the store was not told what the ledger decided"),

@@ -20,7 +20,10 @@ use dashmap::DashMap;
 use queue_core::{
     codes::Code,
     ids::{EventId, Jti, Millis, VisitorId},
-    service::http::ApiError,
+    service::{
+        http::ApiError,
+        spans::{self, Kind},
+    },
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -116,7 +119,8 @@ impl Office {
 
     /// Asks the store; what it cannot know yet is an error that passes.
     async fn ask(&self, event: &EventId, command: Command) -> Result<Outcome, ApiError> {
-        match self.engine.apply(event, command).await.map_err(store_error)? {
+        let answer = spans::step(Kind::Client, "ticket store", self.engine.apply(event, command));
+        match answer.await.map_err(store_error)? {
             Outcome::Refused(refusal @ (Refusal::NoEvent | Refusal::NotOpen)) => {
                 // The store lost the event, or it is being loaded: holds are refused until all bookings are known.
                 self.reload(event);

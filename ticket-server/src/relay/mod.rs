@@ -26,6 +26,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use queue_core::{
     ids::{EventId, VisitorId},
+    service::{context, spans},
     wire::{BookingDone, Message, Outcome as Told},
 };
 use tokio_util::sync::CancellationToken;
@@ -159,5 +160,6 @@ fn message(row: &OutboxRow) -> Message {
         outcome: Told::Booked,
         reservation_id: Some(row.reservation.to_string()),
         at: row.at,
+        traceparent: context::traceparent().filter(|_| spans::enabled()),
     })
 }

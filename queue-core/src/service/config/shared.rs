@@ -9,6 +9,7 @@ use crate::service::http::{Origins, TrustedProxies};
 use crate::service::log::{LogFormat, check_filter};
 use crate::service::ops::OpsHost;
 use crate::service::secret::Secret;
+use crate::service::spans::SpanConfig;
 
 /// Operator and peer tokens are at least so long.
 pub const OPERATOR_TOKEN_CHARS_MIN: usize = 32;
@@ -78,6 +79,19 @@ pub const SHARED: &[Setting] = &[
     Setting::value("audience", "USHER_AUDIENCE", "NAME", "The audience of active tokens").or("tickets"),
     Setting::value("log-format", "USHER_LOG_FORMAT", "FORMAT", "auto, json or text").or("auto"),
     Setting::value("log", "USHER_LOG", "FILTER", "What is logged, as in info,queue_core=debug").or("info"),
+    Setting::value(
+        "otlp-endpoint",
+        "USHER_OTLP_ENDPOINT",
+        "URL",
+        "A collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318 [default: none]",
+    ),
+    Setting::value(
+        "trace-ratio",
+        "USHER_TRACE_RATIO",
+        "RATIO",
+        "The part of the traces begun here that the collector gets, 0 to 1",
+    )
+    .or("1"),
     Setting::value("worker-threads", "USHER_WORKER_THREADS", "COUNT", "Threads that do the work; 0 means one per core")
         .or("0"),
 ];
@@ -115,6 +129,8 @@ pub struct SharedConfig {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_filter: String,
+    /// Where spans go, if anywhere.
+    pub spans: Option<SpanConfig>,
     /// Threads that do the work; 0 means one per core.
     pub worker_threads: usize,
 }
@@ -150,9 +166,24 @@ impl SharedConfig {
             audience: raw.value("audience", "a name", name),
             log_format: raw.parse("log-format", "auto, json or text"),
             log_filter: raw.value("log", "a filter such as info", |text| check_filter(text).map(|()| text.to_owned())),
+            spans: spans(raw),
             worker_threads: raw.number("worker-threads", 0, WORKER_THREADS_MAX) as usize,
         }
     }
+}
+
+fn spans(raw: &mut Raw) -> Option<SpanConfig> {
+    let ratio = raw.value("trace-ratio", "a number from 0 to 1", |text| match text.parse::<f64>() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("not such a number"),
+    });
+    let endpoint = raw.optional("otlp-endpoint", "an address such as http://127.0.0.1:4318", |text| {
+        let url = reqwest::Url::parse(text).map_err(|_| "not an address")?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && plain && url.fragment().is_none();
+        if fits { Ok(text.to_owned()) } else { Err("not an http or https address without user, query and fragment") }
+    });
+    endpoint.map(|endpoint| SpanConfig { endpoint, ratio })
 }
 
 fn name(text: &str) -> Result<String, &'static str> {

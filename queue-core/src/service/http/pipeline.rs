@@ -9,6 +9,7 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, Header
 use http::{Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +22,8 @@ use super::response::{Response, empty};
 use super::router::{Matched, Params, Router};
 use super::server::HttpOptions;
 use crate::codes::Code;
-use crate::service::context;
 use crate::service::trace::{TraceContext, TraceId};
+use crate::service::{context, spans};
 
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -98,7 +99,18 @@ async fn answer_traced<A: App>(
     };
     let asked = Asked::of(&request);
     let allowed = asked.origin.as_ref().is_some_and(|(_, allowed)| *allowed);
-    let handled = AssertUnwindSafe(dispatch(&service, found, request, allowed)).catch_unwind().await;
+    let named = || {
+        let route = endpoint.map_or(UNMATCHED, |endpoint| service.app.router().endpoints()[endpoint].pattern);
+        let attributes = [KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
+        (format!("{method} {route}"), attributes.into())
+    };
+    let status = |handled: &std::thread::Result<Result<Response, ApiError>>| match handled {
+        Ok(Ok(response)) => response.status().as_u16(),
+        Ok(Err(error)) => error.info().status,
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+    };
+    let work = AssertUnwindSafe(dispatch(&service, found, request, allowed)).catch_unwind();
+    let handled = spans::serve(&trace, named, status, work).await;
     let result = handled.unwrap_or_else(|panic| Err(ApiError::internal(format_args!("panic: {}", text_of(&*panic)))));
     let mut response = result.unwrap_or_else(|error| {
         log_error(&error);
