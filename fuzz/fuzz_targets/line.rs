@@ -12,8 +12,9 @@ use libfuzzer_sys::{
 use queue_core::{
     ids::{EventId, Generation, Millis, Rank, Seq, VisitorId},
     limits::{ADMIT_BATCH_MAX, END_BATCH_MAX},
-    line::{Applied, Command, Configure, Ended, Line, Lines, Outcome, Place, Refusal, SessionState, Standing},
+    line::{Applied, Command, Configure, Ended, Line, Lines, Outcome, Place, Refusal, SessionState, Standing, Stock},
     policy::Policy,
+    wire::EndReason,
 };
 
 const START: u64 = 1_700_000_000_000;
@@ -130,8 +131,13 @@ impl World {
             18 => Command::Restore(self.pairs(u)?),
             19 => u.choose(&[Command::Pause, Command::Drain])?.clone(),
             20 => Command::Resume,
-            21 => Command::ClearWaiting { upto: Rank(head + u.int_in_range(0..=12)?) },
+            21 => Command::ClearWaiting { upto: Rank(head + u.int_in_range(0..=12)?), reason: EndReason::Cleared },
             22 => u.choose(&[Command::ClearActive, Command::Remove])?.clone(),
+            23 if u.ratio(1, 2)? => Command::Stock(Stock {
+                left: u.int_in_range(0..=1)?,
+                held: u.int_in_range(0..=1)?,
+                at: Millis(self.now.saturating_sub(u.int_in_range(0..=2_000)?)),
+            }),
             23 => u.choose(&[Command::Describe, Command::Snapshot])?.clone(),
             _ => configure(u)?,
         })

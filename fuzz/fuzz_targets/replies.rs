@@ -10,10 +10,11 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use queue_core::{
-    ids::{Generation, Rank, Seq, VisitorId},
-    line::{Command, Configure},
+    ids::{Generation, Millis, Rank, Seq, VisitorId},
+    line::{Command, Configure, Stock},
     policy::Policy,
     service::redis::Value,
+    wire::EndReason,
 };
 use queue_server::engine::redis::{
     messages::{CHANNELS, Inbox},
@@ -119,7 +120,8 @@ fn commands() -> Vec<Command> {
         Command::Admit { max: 1 },
         Command::Expire,
         Command::Abandon { first_byte: 0, len: 1 },
-        Command::ClearWaiting { upto: Rank(1) },
+        Command::ClearWaiting { upto: Rank(1), reason: EndReason::Cleared },
+        Command::Stock(Stock { left: 1, held: 0, at: Millis(1) }),
         Command::Pause,
         Command::Remove,
         Command::Describe,

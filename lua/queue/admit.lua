@@ -6,13 +6,13 @@
 -- reply: OK now generation rate_opens admitted
 -- rate_opens: if people wait and slots are free but the rate does not allow it, when it will (ms), else false.
 -- admitted: the message that was published, or false if nobody was.
-local meta, refusal = open('capacity', 'rate', 'ttl_ms', 'claim_ms', 'paused', 'admit_not_before', 'tat_us', 'seq')
+local meta, refusal = open('capacity', 'rate', 'ttl_ms', 'claim_ms', 'paused', 'admit_not_before', 'tat_us', 'seq', 'sold_out')
 if refusal then
   return refusal
 end
 local generation, rate, tat_us = meta[1], tonumber(meta[3]), tonumber(meta[8])
 local waiting = redis.call('ZCARD', WAITING)
-local free = free_slots(tonumber(meta[2]), redis.call('ZCARD', ACTIVE), meta[6] == '1', tonumber(meta[7]))
+local free = free_slots(tonumber(meta[2]), redis.call('ZCARD', ACTIVE), meta[6] == '1' or meta[10] == '1', tonumber(meta[7]))
 local count = math.min(waiting, free, rate_available(tat_us, rate), tonumber(MAX), ADMIT_BATCH_MAX)
 local reply = {OK, now, generation, false, false}
 if count > 0 then

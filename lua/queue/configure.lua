@@ -2,7 +2,7 @@
 -- Creates the line, or replaces its policy.
 -- includes: open
 -- KEYS: META WAITING PRESENT ACTIVE SESSIONS ENDED ENDED_OLD JOINED SESSION_ENDED SEEN...
--- ARGV: EXPECTED EVENT PERIOD GENERATION FLOOR CLOSED_MS POLICY CAPACITY RATE TTL_MS CLAIM_MS GRACE_MS GRACE_PERIODS MAX_WAITING
+-- ARGV: EXPECTED EVENT PERIOD GENERATION FLOOR CLOSED_MS POLICY CAPACITY RATE TTL_MS CLAIM_MS GRACE_MS GRACE_PERIODS MAX_WAITING REOPENS
 -- reply: OK now generation created
 -- SEEN: of PERIOD, the current one, and of all before it that a grace may reach.
 if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) then
@@ -24,11 +24,13 @@ else
   redis.call('UNLINK', WAITING, PRESENT, ACTIVE, SESSIONS, ENDED, ENDED_OLD, JOINED, unpack(SEEN))
   redis.call('PERSIST', SESSION_ENDED)
   local closed_ms = tonumber(CLOSED_MS)
-  redis.call('HSET', META, 'generation', GENERATION, 'version', 1, 'paused', 0, 'draining', 0, 'seq', FLOOR,
+  redis.call('HSET', META, 'generation', GENERATION, 'version', 1, 'paused', 0, 'draining', 0, 'sold_out', 0, 'left', '',
+    'held', '', 'stock_at', '', 'seq', FLOOR,
     'tat_us', 0, 'admit_not_before', closed_ms > 0 and now + closed_ms or 0, 'sweep_not_before', 0, 'swept', now,
     'admitted', 0, 'abandoned', 0, 'released', 0, 'expired', 0, 'rotated', now, 'last_sec', 0)
 end
 redis.call('HSET', META, 'policy', POLICY, 'capacity', CAPACITY, 'rate', RATE, 'ttl_ms', TTL_MS,
-  'claim_ms', CLAIM_MS, 'grace_ms', GRACE_MS, 'grace_periods', GRACE_PERIODS, 'max_waiting', MAX_WAITING)
+  'claim_ms', CLAIM_MS, 'grace_ms', GRACE_MS, 'grace_periods', GRACE_PERIODS, 'max_waiting', MAX_WAITING,
+  'reopens', REOPENS)
 redis.call('PUBLISH', EVENTS_CHANNEL, EVENT)
 return {OK, now, meta and meta[1] or GENERATION, meta and 0 or 1}

@@ -7,7 +7,7 @@
 -- SEEN: of PERIOD, the current one. VISITORS: distinct. place: 0 waiting, 1 waiting before, 2 active,
 -- 3 active before, 4 closed, 5 full; of `count` visitors in turn, whose numbers and, of 0, positions follow each other.
 local meta, refusal = open('capacity', 'rate', 'ttl_ms', 'claim_ms', 'max_waiting', 'paused', 'draining', 'seq',
-  'tat_us', 'admit_not_before', 'grace_periods', 'last_sec')
+  'tat_us', 'admit_not_before', 'grace_periods', 'last_sec', 'sold_out')
 if refusal then
   return refusal
 end
@@ -16,7 +16,8 @@ if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) then
   return {STALE_PERIOD, now, generation, tonumber(meta[12])}
 end
 local capacity, rate, max_waiting = tonumber(meta[2]), tonumber(meta[3]), tonumber(meta[6])
-local paused, draining = meta[7] == '1', meta[8] == '1'
+local paused, sold_out = meta[7] == '1', meta[14] == '1'
+local closed = sold_out or meta[8] == '1'
 local tat_us, admit_not_before = tonumber(meta[10]), tonumber(meta[11])
 local seq = math.max(tonumber(meta[9]), tonumber(FLOOR))
 local expires = now + tonumber(meta[4])
@@ -31,7 +32,7 @@ local first_rank, first_fresh
 local ends_of = active > 0 and count > 0 and redis.call('ZMSCORE', ACTIVE, unpack(VISITORS)) or {}
 
 -- Nearly always all are new and there is a line: then they are queued without asking for each whether it is in it.
-local room = not draining and not was_empty and (not max_waiting or waiting + count <= max_waiting)
+local room = not closed and not was_empty and (not max_waiting or waiting + count <= max_waiting)
 if room and queue_new(seq, ends_of) then
   first_fresh, first_rank = seq + 1, seq + 1
   reply[6], reply[7], reply[8], reply[9] = 0, seq + 1, waiting + 1, count
@@ -52,7 +53,7 @@ else
       heard[at_bit + 1], heard[at_bit + 2], heard[at_bit + 3], heard[at_bit + 4] = 'SET', 'u1', rank, 1
     elseif live_seq then
       place, number, at = 3, live_seq, live_expires
-    elseif not draining then
+    elseif not closed then
       local direct = waiting == 0 and free_slots(capacity, active, paused, admit_not_before) > 0
         and rate_available(tat_us, rate) > 0
       if direct then

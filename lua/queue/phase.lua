@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Pauses, resumes or drains: sets what is not empty of PAUSED and DRAINING, each 0 or 1.
+-- Pauses, resumes or drains: sets what is not empty of PAUSED and DRAINING, each 0 or 1. What is not drained is not
+-- closed for a sell-out either.
 -- includes: open
 -- KEYS: META
 -- ARGV: EXPECTED EVENT PAUSED DRAINING
@@ -13,6 +14,9 @@ if PAUSED ~= '' then
 end
 if DRAINING ~= '' then
   redis.call('HSET', META, 'draining', DRAINING)
+  if DRAINING == '0' then
+    redis.call('HSET', META, 'sold_out', 0)
+  end
 end
 redis.call('HINCRBY', META, 'version', 1)
 redis.call('PUBLISH', EVENTS_CHANNEL, EVENT)

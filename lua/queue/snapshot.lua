@@ -6,7 +6,7 @@
 -- reply: OK now generation first_byte present summary...
 -- summary: as of describe.
 local meta, refusal = open('version', 'paused', 'draining', 'seq', 'admitted', 'abandoned', 'released', 'expired',
-  'admit_not_before')
+  'admit_not_before', 'sold_out', 'left', 'held', 'stock_at')
 if refusal then
   return refusal
 end

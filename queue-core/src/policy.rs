@@ -47,6 +47,23 @@ pub enum OnStoreFailure {
     Hold,
 }
 
+/// What happens to a line whose event was sold out when something comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnReturn {
+    /// It stays closed until an operator resumes it.
+    #[default]
+    Close,
+    /// It opens again.
+    Reopen,
+}
+
+impl OnReturn {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The checked policy of one event.
 ///
 /// `preQueueAt`, `opensAt` and `closesAt` are always `null` until schedules exist, and are written out so that
@@ -76,6 +93,9 @@ pub struct Policy {
     pub closes_at: Option<crate::ids::Millis>,
     /// What happens while the store is away.
     pub on_store_failure: OnStoreFailure,
+    /// What happens when something comes back after the event was sold out.
+    #[serde(default, skip_serializing_if = "OnReturn::is_default")]
+    pub on_return: OnReturn,
 }
 
 /// One thing that is wrong with a policy.
@@ -105,6 +125,7 @@ impl Policy {
             opens_at: None,
             closes_at: None,
             on_store_failure: OnStoreFailure::Hold,
+            on_return: OnReturn::Close,
         }
     }
 
@@ -130,6 +151,13 @@ impl Policy {
         let grace = reader.number("graceSeconds", grace).unwrap_or(120);
         let max_waiting = reader.number("maxWaiting", 1..=100_000_000);
         reader.choice("order", "fifo", &["lottery"]);
+        let reopens = match fields.get("onReturn") {
+            Some(Value::String(text)) if text == "reopen" => OnReturn::Reopen,
+            _ => OnReturn::Close,
+        };
+        if reopens == OnReturn::Close {
+            reader.choice("onReturn", "close", &[]);
+        }
         reader.choice("onStoreFailure", "hold", &["admit", "refuse"]);
         for field in ["preQueueAt", "opensAt", "closesAt"] {
             reader.schedule(field);
@@ -144,6 +172,7 @@ impl Policy {
             claim_seconds: claim,
             grace_seconds: grace,
             max_waiting,
+            on_return: reopens,
             ..Self::with_capacity(capacity.unwrap_or(1))
         })
     }
@@ -179,6 +208,7 @@ const KNOWN: &[&str] = &[
     "opensAt",
     "closesAt",
     "onStoreFailure",
+    "onReturn",
 ];
 
 struct Reader<'a> {
@@ -210,6 +240,7 @@ impl Reader<'_> {
             None | Some(Value::Null) => {}
             Some(Value::String(s)) if s == built => {}
             Some(Value::String(s)) if later.contains(&s.as_str()) => self.not_supported(field),
+            Some(_) if field == "onReturn" => self.problem(field, "must be close or reopen"),
             Some(_) => self.problem(field, format!("must be one of {built}, {}", later.join(", "))),
         }
     }

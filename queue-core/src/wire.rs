@@ -106,6 +106,9 @@ pub struct QueueStatus {
     pub position: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
+    /// What is left of what people wait for, where the ticket server says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tickets_left: Option<u64>,
     /// Outer `None`: not said; inner `None`: `null`, paused or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
     pub eta: Option<Option<Eta>>,
@@ -134,6 +137,7 @@ impl QueueStatus {
             place_token: None,
             position: None,
             waiting: None,
+            tickets_left: None,
             eta: None,
             paused: None,
             kept_until: None,
@@ -227,6 +231,8 @@ pub const BOOKING_DONE_LOG: &str = "usher:booking-done:log";
 pub const SESSION_ENDED_CHANNEL: &str = "usher:session-ended";
 /// Pub/Sub channel of [`SessionSeen`].
 pub const SESSION_SEEN_CHANNEL: &str = "usher:session-seen";
+/// Pub/Sub channel of [`Inventory`].
+pub const INVENTORY_CHANNEL: &str = "usher:inventory";
 /// The stream field that holds a message.
 pub const MESSAGE_FIELD: &str = "body";
 
@@ -237,6 +243,7 @@ pub enum Message {
     BookingDone(BookingDone),
     SessionEnded(SessionEnded),
     SessionSeen(SessionSeen),
+    Inventory(Inventory),
 }
 
 /// Somebody has finished with a visitor: the session `jti` names is released.
@@ -263,6 +270,18 @@ pub struct SessionEnded {
     pub visitor_id: VisitorId,
     pub jti: Jti,
     pub reason: EndReason,
+    pub at: Millis,
+}
+
+/// What is left of an event, by whoever sells it: said again and again, so that a lost message does not matter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inventory {
+    pub event_id: EventId,
+    /// Free.
+    pub left: u64,
+    /// Held, and perhaps free again.
+    pub held: u64,
     pub at: Millis,
 }
 

@@ -4,8 +4,8 @@ local function summary(reply, meta)
   local head = redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES')[2]
   local tail = head and redis.call('ZRANGE', WAITING, -1, -1, 'WITHSCORES')[2]
   local next_end = redis.call('ZRANGE', ACTIVE, 0, 0, 'WITHSCORES')[2]
-  for i = 2, 10 do
-    reply[#reply + 1] = tonumber(meta[i])
+  for i = 2, 14 do
+    reply[#reply + 1] = tonumber(meta[i]) or false
   end
   reply[#reply + 1] = redis.call('ZCARD', WAITING)
   reply[#reply + 1] = redis.call('ZCARD', ACTIVE)

@@ -60,12 +60,18 @@ pub enum Command {
     Restore(Vec<(VisitorId, Seq)>),
     /// Stops admission.
     Pause,
-    /// Ends pause and drain.
+    /// Ends pause, drain and a closure because of a sell-out.
     Resume,
     /// Takes nobody new.
     Drain,
     /// Ends those who wait at `upto` or before, [`crate::limits::END_BATCH_MAX`] at most.
-    ClearWaiting { upto: Rank },
+    ClearWaiting {
+        upto: Rank,
+        /// `CLEARED`, or `SOLD_OUT`: then nobody is ended unless the line is closed for that.
+        reason: EndReason,
+    },
+    /// What is left of what people wait for. Older news than the last changes nothing.
+    Stock(Stock),
     /// Ends sessions, those that end first by time first, [`crate::limits::SESSIONS_BATCH_MAX`] at most.
     ClearActive,
     /// Removes the event, if nobody is in it.
@@ -86,6 +92,24 @@ pub struct Configure {
     pub floor: Seq,
     /// If the line is new: nobody is admitted for so long, since sessions of a lost line may be out there.
     pub closed_ms: u64,
+}
+
+/// What is left of what people wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stock {
+    /// Free.
+    pub left: u64,
+    /// Held by somebody, and perhaps free again.
+    pub held: u64,
+    /// When that was so, by the clock of whoever sells.
+    pub at: Millis,
+}
+
+impl Stock {
+    /// Nothing is free and nothing can come back by itself.
+    pub const fn sold_out(&self) -> bool {
+        self.left == 0 && self.held == 0
+    }
 }
 
 /// What a line answers to one [`Command`].
@@ -206,10 +230,14 @@ pub struct Totals {
 /// The state of the line at one instant, without the bitmap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Changes with every change of policy, pause or drain.
+    /// Changes with every change of policy, pause, drain or sell-out.
     pub version: u64,
     pub paused: bool,
     pub draining: bool,
+    /// Takes nobody and admits nobody, since nothing is left.
+    pub sold_out: bool,
+    /// What was last heard of the stock.
+    pub stock: Option<Stock>,
     /// The last number handed out.
     pub seq: Seq,
     pub waiting: u64,

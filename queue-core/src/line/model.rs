@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSIONS_BATCH_MAX},
-    policy::Policy,
+    policy::{OnReturn, Policy},
     wire::EndReason,
 };
 
@@ -33,6 +33,9 @@ pub struct Line {
     pub version: u64,
     pub paused: bool,
     pub draining: bool,
+    /// Closed, since nothing is left.
+    pub sold_out: bool,
+    pub stock: Option<Stock>,
     pub seq: Seq,
     pub tat_us: u64,
     pub admit_not_before: Millis,
@@ -62,6 +65,8 @@ impl Line {
             version: 1,
             paused: false,
             draining: false,
+            sold_out: false,
+            stock: None,
             seq: configure.floor,
             tat_us: 0,
             admit_not_before: if closed { now.plus(configure.closed_ms) } else { Millis(0) },
@@ -118,9 +123,13 @@ impl Line {
                 Outcome::Restored(places.iter().map(|(v, seq)| self.restore(v, *seq, now)).collect())
             }
             Command::Pause => self.set_phase(true, self.draining),
-            Command::Resume => self.set_phase(false, false),
+            Command::Resume => {
+                self.sold_out = false;
+                self.set_phase(false, false)
+            }
             Command::Drain => self.set_phase(self.paused, true),
-            Command::ClearWaiting { upto } => Outcome::Cleared(self.clear_waiting(upto, now)),
+            Command::ClearWaiting { upto, reason } => Outcome::Cleared(self.clear_waiting(upto, reason, now)),
+            Command::Stock(stock) => self.restock(stock),
             Command::ClearActive => {
                 let first: Vec<_> = self.by_end.iter().take(SESSIONS_BATCH_MAX).map(|(_, v)| v.clone()).collect();
                 first.iter().for_each(|v| self.end_session(v, EndReason::Cleared, now, ended));
@@ -141,6 +150,21 @@ impl Line {
         Outcome::Done
     }
 
+    /// Only a change opens or closes the line, so that an operator may resume one that is sold out.
+    fn restock(&mut self, stock: Stock) -> Outcome {
+        if self.stock.is_some_and(|known| stock.at <= known.at) {
+            return Outcome::Done;
+        }
+        let was = self.stock.replace(stock).is_some_and(|known| known.sold_out());
+        let reopens = self.policy.on_return == OnReturn::Reopen;
+        let closed = if stock.sold_out() { !was || self.sold_out } else { self.sold_out && !reopens };
+        if closed != self.sold_out {
+            self.sold_out = closed;
+            self.version += 1;
+        }
+        Outcome::Done
+    }
+
     fn join(&mut self, visitors: &[VisitorId], floor: Seq, now: Millis, ended: &mut Vec<Ended>) -> Joined {
         self.seq = self.seq.max(floor);
         let places = visitors.iter().map(|visitor| self.join_one(visitor, now, ended)).collect();
@@ -156,7 +180,7 @@ impl Line {
         if let Some(session) = self.sessions.get(visitor) {
             return Place::Active { seq: session.seq, expires: session.expires, fresh: false };
         }
-        if self.draining {
+        if self.draining || self.sold_out {
             return Place::Closed;
         }
         let direct = self.waiting.is_empty() && self.admissible(now) > 0;
@@ -279,7 +303,7 @@ impl Line {
 
     /// Free slots, whatever the rate allows.
     fn free(&self, now: Millis) -> u64 {
-        if self.paused || now < self.admit_not_before {
+        if self.paused || self.sold_out || now < self.admit_not_before {
             return 0;
         }
         u64::from(self.policy.capacity).saturating_sub(self.sessions.len() as u64)
@@ -384,9 +408,12 @@ impl Line {
         true
     }
 
-    fn clear_waiting(&mut self, upto: Rank, now: Millis) -> usize {
+    fn clear_waiting(&mut self, upto: Rank, reason: EndReason, now: Millis) -> usize {
+        if reason == EndReason::SoldOut && !self.sold_out {
+            return 0;
+        }
         let first: Vec<_> = self.waiting.range(..=upto).take(END_BATCH_MAX).map(|(rank, _)| *rank).collect();
-        first.iter().for_each(|rank| self.end_waiter(*rank, EndReason::Cleared, now));
+        first.iter().for_each(|rank| self.end_waiter(*rank, reason, now));
         first.len()
     }
 
@@ -396,6 +423,8 @@ impl Line {
             version: self.version,
             paused: self.paused,
             draining: self.draining,
+            sold_out: self.sold_out,
+            stock: self.stock,
             seq: self.seq,
             waiting: self.waiting.len() as u64,
             active: self.sessions.len() as u64,

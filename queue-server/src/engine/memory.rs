@@ -94,7 +94,12 @@ impl Engine for MemoryEngine {
         self.commands.fetch_add(1, Ordering::Relaxed);
         let changes = matches!(
             command,
-            Command::Configure(_) | Command::Pause | Command::Resume | Command::Drain | Command::Remove
+            Command::Configure(_)
+                | Command::Pause
+                | Command::Resume
+                | Command::Drain
+                | Command::Stock(_)
+                | Command::Remove
         );
         let mut ended = Vec::new();
         let mut lines = self.lines.lock();

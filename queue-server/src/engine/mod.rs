@@ -12,7 +12,7 @@ use audit::{AuditEntry, AuditId, AuditRecord};
 use queue_core::{
     ids::{EventId, Generation, Millis, VisitorId},
     line::{Admission, Applied, Command, Refusal},
-    wire::{BookingDone, SessionEnded, SessionSeen},
+    wire::{BookingDone, Inventory, SessionEnded, SessionSeen},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
@@ -49,6 +49,8 @@ pub enum Signal {
     BookingDone(BookingDone),
     /// A session was used for the first time.
     SessionSeen(SessionSeen),
+    /// What is left of an event.
+    Inventory(Inventory),
     /// Signals may have been lost: look at everything again.
     Resync,
 }

@@ -37,6 +37,7 @@ pub fn waiting(line: &LocalLine, at: Waiting) -> QueueStatus {
     status.waiting = Some(at.waiting.max(at.position));
     status.eta = Some(line.eta(at.position, at.paused));
     status.paused = Some(at.paused);
+    status.tickets_left = line.view.load().summary.stock.map(|stock| stock.left);
     status.kept_until = Some(at.heard.plus(line.known.load().policy.grace_ms()));
     status.poll_after_ms = Some(poll_after_ms(at.position));
     status

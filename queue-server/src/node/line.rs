@@ -49,7 +49,7 @@ impl View {
     /// Whether somebody waits and a slot was free for them: otherwise asking the store would change nothing.
     pub fn may_admit(&self, capacity: u32) -> bool {
         let summary = &self.summary;
-        let open = !summary.paused && self.as_of >= summary.admit_not_before;
+        let open = !summary.paused && !summary.sold_out && self.as_of >= summary.admit_not_before;
         open && summary.waiting > 0 && summary.active < u64::from(capacity)
     }
 }

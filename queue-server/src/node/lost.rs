@@ -110,9 +110,9 @@ async fn write_back(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<bool, Eng
     let closed_ms = policy.active_ttl_ms();
     let generation = Generation(random_u64());
     let floor = Seq(line.floor().0 + SEQ_RESTORE_GAP);
-    let (paused, draining) = {
+    let (paused, draining, stock) = {
         let view = line.view.load();
-        (view.summary.paused, view.summary.draining)
+        (view.summary.paused, view.summary.draining, view.summary.stock)
     };
     let configure = Command::Configure(Configure { policy, generation, floor, closed_ms });
     // A line that is there has another generation: it is left as it is.
@@ -121,11 +121,10 @@ async fn write_back(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<bool, Eng
         Err(EngineError::Refused(Refusal::StaleGeneration(_))) => return Ok(false),
         Err(error) => return Err(error),
     }
-    // What an operator had stopped stays stopped.
-    for (was, command) in [(draining, Command::Drain), (paused, Command::Pause)] {
-        if was {
-            node.apply(line, Some(generation), command).await?;
-        }
+    // What an operator had stopped stays stopped, and what is sold out is sold out.
+    let stock = stock.map(Command::Stock);
+    for command in [draining.then_some(Command::Drain), paused.then_some(Command::Pause), stock].into_iter().flatten() {
+        node.apply(line, Some(generation), command).await?;
     }
     Ok(true)
 }

@@ -6,7 +6,7 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     limits::SESSIONS_BATCH_MAX,
-    line::{Command, Configure, Description, Outcome, Standing, Was},
+    line::{Command, Configure, Description, Outcome, Standing, Stock, Was},
     policy::Policy,
     service::{http::ApiError, trace::random_u64},
     wire::{BookingDone, EndReason, QueueState},
@@ -22,6 +22,8 @@ pub enum Phase {
     Open,
     Paused,
     Draining,
+    /// Nothing is left of what people wait for.
+    Closed,
 }
 
 /// One event's queue, as operators see it.
@@ -39,6 +41,11 @@ pub struct Overview {
     pub expired_total: u64,
     pub admissions_per_minute: u64,
     pub oldest_wait_seconds: u64,
+    /// What the ticket server last said, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tickets_left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tickets_held: Option<u64>,
 }
 
 /// One person, as operators see them.
@@ -90,6 +97,7 @@ impl Node {
         let Outcome::Described(described) = applied.outcome else { return Err(api_error(broken("describe"))) };
         let Description { policy, summary } = *described;
         let phase = match (summary.paused, summary.draining) {
+            _ if summary.sold_out => Phase::Closed,
             (true, _) => Phase::Paused,
             (false, true) => Phase::Draining,
             (false, false) => Phase::Open,
@@ -111,6 +119,8 @@ impl Node {
             released_total: summary.totals.released,
             expired_total: summary.totals.expired,
             admissions_per_minute,
+            tickets_left: summary.stock.map(|stock| stock.left),
+            tickets_held: summary.stock.map(|stock| stock.held),
             oldest_wait_seconds: summary.oldest_joined.map_or(0, |joined| applied.now.since(joined) / 1000),
         };
         Ok((overview, seq))
@@ -163,12 +173,29 @@ impl Node {
         let line = self.line(event).await?;
         let (before, seq) = self.describe(&line).await?;
         let upto = line.rank(seq);
-        self.clear_batches(&line, Command::ClearWaiting { upto }, before.waiting).await?;
+        self.clear_batches(&line, Command::ClearWaiting { upto, reason: EndReason::Cleared }, before.waiting).await?;
         if active {
             let now = self.describe(&line).await?.0;
             self.clear_batches(&line, Command::ClearActive, now.active).await?;
         }
         self.changed(&line).await
+    }
+
+    /// What is left of what people wait for.
+    pub async fn stock(self: &Arc<Self>, event: &EventId, stock: Stock) -> Result<(), ApiError> {
+        let line = match self.line(event).await {
+            Ok(line) => line,
+            // Nobody waits for what is sold without a queue.
+            Err(error) if error.code() == Code::EventNotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let known = line.view.load().summary.stock;
+        if known.is_some_and(|known| known.at >= stock.at) {
+            return Ok(());
+        }
+        self.ask(&line, None, Command::Stock(stock)).await?;
+        line.kick();
+        Ok(())
     }
 
     /// Repeats a bounded command until nobody is left, or as many are ended as there were.

@@ -8,12 +8,12 @@ use queue_core::{
     close::CloseCode,
     codes::Code,
     ids::{EventId, Generation, Jti},
-    line::Admission,
+    line::{Admission, Stock},
     service::{
         http::ApiError,
         spans::{self, Kind},
     },
-    wire::{BookingDone, SessionEnded, SessionSeen},
+    wire::{BookingDone, Inventory, SessionEnded, SessionSeen},
 };
 use tokio::sync::{Semaphore, broadcast};
 
@@ -63,6 +63,14 @@ pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
                 let node_of_task = node.clone();
                 node.spawn(async move {
                     booking_done(&node_of_task, done).await;
+                    drop(slot);
+                });
+            }
+            Signal::Inventory(inventory) => {
+                let Ok(slot) = slots.clone().acquire_owned().await else { return };
+                let node_of_task = node.clone();
+                node.spawn(async move {
+                    stocked(&node_of_task, inventory).await;
                     drop(slot);
                 });
             }
@@ -180,6 +188,14 @@ async fn release(node: &Arc<Node>, done: BookingDone) -> Result<(), ApiError> {
 /// Whether what could not be done now can be done a little later, as it is.
 const fn passes(code: Code) -> bool {
     matches!(code, Code::StoreUnavailable | Code::Overloaded)
+}
+
+/// It is said again soon, so what cannot be done now is left.
+async fn stocked(node: &Arc<Node>, inventory: Inventory) {
+    let Inventory { event_id, left, held, at } = inventory;
+    if let Err(error) = node.stock(&event_id, Stock { left, held, at }).await {
+        tracing::debug!(event = %event_id, %error, "the stock could not be noted");
+    }
 }
 
 async fn session_seen(node: &Arc<Node>, seen: SessionSeen) {

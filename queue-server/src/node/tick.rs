@@ -8,7 +8,8 @@ use std::{
 };
 
 use queue_core::{
-    limits::SESSIONS_BATCH_MAX,
+    ids::Rank,
+    limits::{END_BATCH_MAX, SESSIONS_BATCH_MAX},
     line::{Command, Outcome, Refusal},
     wire::EndReason,
 };
@@ -26,6 +27,8 @@ const LOOK_GAP: Duration = Duration::from_millis(100);
 
 /// What the ending of sessions may take of a tick.
 const EXPIRE_TENTHS: u32 = 3;
+/// Beyond every number that is handed out.
+const SEQ_MAX: u64 = 1 << 52;
 
 /// Keeps a line going until its event is removed or the node stops.
 pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
@@ -76,6 +79,9 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
     if view.may_admit(line.known.load().policy.capacity) {
         line.admit.notify_one();
     }
+    if view.summary.sold_out && view.summary.waiting > 0 {
+        sold_out(node, line).await?;
+    }
     show::positions(node, line, &view).await;
     if view.summary.waiting > 0 {
         sweeper.sweep(node, line, &view).await?;
@@ -111,6 +117,20 @@ pub async fn refresh(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
     line.metrics.capacity(described.policy.capacity);
     line.known.store(Arc::new(Known { generation: applied.generation, policy: described.policy, version, paused }));
     Ok(())
+}
+
+/// Ends those who wait for what is no more, for a part of the tick at most: the next look goes on.
+async fn sold_out(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
+    let until = Instant::now() + node.options.tick * EXPIRE_TENTHS / 10;
+    loop {
+        let everybody = Command::ClearWaiting { upto: Rank(SEQ_MAX), reason: EndReason::SoldOut };
+        let applied = node.apply(line, None, everybody).await?;
+        let Outcome::Cleared(count) = applied.outcome else { return Err(broken("clear")) };
+        line.metrics.released(EndReason::SoldOut, count as u64);
+        if count < END_BATCH_MAX || Instant::now() >= until {
+            return Ok(());
+        }
+    }
 }
 
 /// Ends sessions whose time is over, for a part of the tick at most: the next look goes on, and the line is read.

@@ -11,13 +11,14 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Jti, Millis, VisitorId},
     line::SessionState,
+    line::Stock,
     policy::{Policy, PolicyProblem},
     service::{
         context,
         http::{ApiError, App, Method, Request, Response, Router, json},
         ops::{Access, GuardedApp},
     },
-    wire::{BookingDone, EndReason, Outcome, QueueState},
+    wire::{BookingDone, EndReason, Inventory, Outcome, QueueState},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -57,6 +58,7 @@ pub enum OperatorRoute {
     Audit,
     Session,
     BookingDone,
+    Inventory,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +81,15 @@ struct BookingDoneBody {
     #[serde(default)]
     reservation_id: Option<String>,
     at: Millis,
+}
+
+/// Larger counts could not be told exactly.
+const STOCK_MAX: u64 = (1 << 53) - 1;
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "SCREAMING_SNAKE_CASE")]
+enum InventoryBody {
+    Inventory(Inventory),
 }
 
 #[derive(Deserialize)]
@@ -124,6 +135,7 @@ impl OperatorApp {
             .route(Method::POST, "/api/v1/queue/admin/{eventId}/visitors/{visitorId}/revoke", OperatorRoute::Revoke)
             .route(Method::GET, "/api/v1/queue/sessions/{eventId}/{jti}", OperatorRoute::Session)
             .route(Method::POST, "/api/v1/queue/booking-done", OperatorRoute::BookingDone)
+            .route(Method::POST, "/api/v1/queue/inventory", OperatorRoute::Inventory)
     }
 
     async fn list(&self) -> Result<Response, ApiError> {
@@ -216,6 +228,15 @@ impl OperatorApp {
         }
     }
 
+    async fn inventory(&self, mut request: Request) -> Result<Response, ApiError> {
+        let InventoryBody::Inventory(Inventory { event_id, left, held, at }) =
+            request.read_json(BODY_BYTES_MAX).await?;
+        if left.max(held) > STOCK_MAX {
+            return Err(ApiError::invalid("left", "must be at most 9007199254740991, as must be held"));
+        }
+        self.node.stock(&event_id, Stock { left, held, at }).await.map(|()| no_content())
+    }
+
     async fn booking_done(&self, mut request: Request) -> Result<Response, ApiError> {
         let body: BookingDoneBody = request.read_json(BODY_BYTES_MAX).await?;
         if body.reservation_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > RESERVATION_ID_BYTES_MAX) {
@@ -263,6 +284,7 @@ impl App for OperatorApp {
             OperatorRoute::Audit => Ok(fresh(StatusCode::OK, &audit::page(&self.node, &request).await?)),
             OperatorRoute::Session => self.session(&request).await,
             OperatorRoute::BookingDone => self.booking_done(request).await,
+            OperatorRoute::Inventory => self.inventory(request).await,
         }
     }
 }
@@ -270,7 +292,7 @@ impl App for OperatorApp {
 impl GuardedApp for OperatorApp {
     fn access(&self, route: OperatorRoute) -> Access {
         match route {
-            OperatorRoute::Session | OperatorRoute::BookingDone => Access::Peer,
+            OperatorRoute::Session | OperatorRoute::BookingDone | OperatorRoute::Inventory => Access::Peer,
             _ => Access::Operator,
         }
     }

@@ -3,8 +3,8 @@
 use queue_core::{
     ids::{Generation, Jti, Millis, Rank, Seq},
     limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, SEEN_PERIOD_MS, SESSIONS_BATCH_MAX},
-    line::{Command, Configure, Outcome, Place, Refusal, SessionState, Standing, Was},
-    policy::Policy,
+    line::{Command, Configure, Outcome, Place, Refusal, SessionState, Standing, Stock, Was},
+    policy::{OnReturn, Policy},
     positions::PositionIndex,
     wire::EndReason,
 };
@@ -31,6 +31,7 @@ on_both_engines! {
     large_batches_are_cut
     a_full_line_takes_nobody
     a_draining_line_takes_nobody_new
+    a_sold_out_line_closes_and_ends_who_waits
     the_rate_holds_for_all
     admission_is_in_order_up_to_capacity
     a_lowered_capacity_evicts_nobody
@@ -66,7 +67,7 @@ async fn an_unknown_event_is_said_to_be(world: World) {
         Command::Abandon { first_byte: 0, len: 1 },
         Command::Restore(vec![(visitor("v"), Seq(1))]),
         Command::Pause,
-        Command::ClearWaiting { upto: Rank(9) },
+        Command::ClearWaiting { upto: Rank(9), reason: EndReason::Cleared },
         Command::ClearActive,
         Command::Remove,
         Command::Describe,
@@ -167,6 +168,43 @@ async fn a_draining_line_takes_nobody_new(mut world: World) {
     assert!(world.describe().await.summary.draining);
     world.outcome(Command::Resume).await;
     assert_eq!(world.join(&["c"]).await.places, [waiting(3, 1, true)]);
+}
+
+async fn a_sold_out_line_closes_and_ends_who_waits(mut world: World) {
+    let policy = |on_return| Policy { on_return, ..Policy::with_capacity(1) };
+    world.configure(policy(OnReturn::Close)).await;
+    world.join(&["a", "b", "c"]).await;
+    let stock = |left, held, at| Command::Stock(Stock { left, held, at: Millis(at) });
+    let end = Command::ClearWaiting { upto: Rank(9), reason: EndReason::SoldOut };
+    world.outcome(stock(0, 1, 10)).await;
+    assert_eq!(world.outcome(end.clone()).await, Outcome::Cleared(0), "what is held may come back");
+    world.outcome(stock(0, 0, 20)).await;
+    world.signal(|signal| matches!(signal, Signal::EventChanged(_))).await;
+    world.outcome(stock(5, 0, 15)).await;
+    let summary = world.describe().await.summary;
+    assert!(summary.sold_out && summary.version == 2, "older news changes nothing: {summary:?}");
+    assert_eq!(summary.stock, Some(Stock { left: 0, held: 0, at: Millis(20) }));
+    world.outcome(Command::Leave(visitor("a"))).await;
+    assert!(world.admit_names().await.is_empty());
+    assert_eq!(world.join(&["b", "d"]).await.places, [waiting(2, 1, false), Place::Closed]);
+    assert_eq!(world.outcome(end).await, Outcome::Cleared(2));
+    assert_eq!(world.lookup("b").await, Standing::Ended { seq: Seq(2), reason: EndReason::SoldOut });
+
+    world.outcome(stock(1, 0, 30)).await;
+    assert_eq!(world.join(&["d"]).await.places, [Place::Closed], "until an operator says so");
+    world.outcome(Command::Resume).await;
+    assert!(matches!(world.join(&["d"]).await.places[..], [Place::Active { seq: Seq(4), .. }]));
+    world.outcome(stock(0, 0, 40)).await;
+    world.outcome(Command::Resume).await;
+    world.outcome(stock(0, 0, 50)).await;
+    assert_eq!(world.join(&["e"]).await.places, [waiting(5, 1, true)], "the same news does not close it again");
+
+    world.configure(policy(OnReturn::Reopen)).await;
+    world.outcome(stock(1, 0, 60)).await;
+    world.outcome(stock(0, 0, 70)).await;
+    assert_eq!(world.join(&["f"]).await.places, [Place::Closed]);
+    world.outcome(stock(0, 2, 80)).await;
+    assert_eq!(world.join(&["f"]).await.places, [waiting(6, 2, true)]);
 }
 
 async fn the_rate_holds_for_all(world: World) {
@@ -388,7 +426,7 @@ async fn a_paused_line_admits_nobody(world: World) {
 async fn a_line_is_cleared_in_batches(mut world: World) {
     world.configure(Policy::with_capacity(300)).await;
     world.join_all(visitors("v", 600)).await;
-    let clear = |upto| Command::ClearWaiting { upto: Rank(upto) };
+    let clear = |upto| Command::ClearWaiting { upto: Rank(upto), reason: EndReason::Cleared };
     assert_eq!(world.outcome(clear(310)).await, Outcome::Cleared(10));
     for count in in_batches(290, END_BATCH_MAX) {
         assert_eq!(world.outcome(clear(u64::MAX)).await, Outcome::Cleared(count));

@@ -190,7 +190,7 @@ async fn a_full_store_takes_nobody_in_and_lets_everybody_go() {
         Command::Leave(visitor("v3")),
         Command::Release(vec![(visitor("v0"), Seq(1))]),
         Command::Expire,
-        Command::ClearWaiting { upto: queue_core::ids::Rank(9) },
+        Command::ClearWaiting { upto: queue_core::ids::Rank(9), reason: queue_core::wire::EndReason::Cleared },
         Command::ClearActive,
     ] {
         let applied = engine.apply(&event(), None, command.clone()).await;

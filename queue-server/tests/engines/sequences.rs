@@ -5,8 +5,9 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use queue_core::{
     ids::{EventId, Generation, Millis, Rank, Seq, VisitorId},
     limits::ENDED_KEPT_MS,
-    line::{Command, Configure, Line, Lines},
-    policy::Policy,
+    line::{Command, Configure, Line, Lines, Stock},
+    policy::{OnReturn, Policy},
+    wire::EndReason,
 };
 
 use crate::support::{START, visitor};
@@ -89,6 +90,12 @@ pub enum Action {
     Drain,
     ClearWaiting {
         beyond_head: u64,
+        sold_out: bool,
+    },
+    Stock {
+        left: u64,
+        held: u64,
+        ago: i64,
     },
     ClearActive,
     Remove,
@@ -173,7 +180,8 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Pause),
         3 => Just(Action::Resume),
         1 => Just(Action::Drain),
-        1 => prop_oneof![0..12_u64, Just(1 << 40)].prop_map(|beyond_head| Action::ClearWaiting { beyond_head }),
+        1 => prop_oneof![0..12_u64, Just(1 << 40)].prop_flat_map(|beyond_head| any::<bool>().prop_map(move |sold_out| Action::ClearWaiting { beyond_head, sold_out })),
+        4 => (0..2_u64, 0..2_u64, -2_000..1_000_i64).prop_map(|(left, held, ago)| Action::Stock { left, held, ago }),
         1 => Just(Action::ClearActive),
         2 => Just(Action::Remove),
         2 => Just(Action::Describe),
@@ -191,15 +199,18 @@ fn configure() -> impl Strategy<Value = Action> {
         5..400_u32,
         select(vec![60, 61, 89, 90, 120, 300, 3_600]),
         option::weighted(0.3, 1..10_u32),
+        select(vec![OnReturn::Close, OnReturn::Reopen]),
     );
-    let policy = policy.prop_map(|(capacity, admit_per_minute, ttl, claim, grace_seconds, max_waiting)| Policy {
-        admit_per_minute,
-        active_ttl_seconds: ttl,
-        claim_seconds: claim.min(ttl),
-        grace_seconds,
-        max_waiting,
-        ..Policy::with_capacity(capacity)
-    });
+    let policy =
+        policy.prop_map(|(capacity, admit_per_minute, ttl, claim, grace_seconds, max_waiting, on_return)| Policy {
+            admit_per_minute,
+            active_ttl_seconds: ttl,
+            claim_seconds: claim.min(ttl),
+            grace_seconds,
+            max_waiting,
+            on_return,
+            ..Policy::with_capacity(capacity)
+        });
     let generation = prop_oneof![1..4_u64, Just(u64::MAX)];
     let floor = prop_oneof![4 => Just(0), 1 => 1..20_u64, 1 => Just(1 << 14)];
     let closed_ms = prop_oneof![4 => Just(0), 1 => 1..100_000_u64];
@@ -270,7 +281,14 @@ impl Resolver {
             Action::Pause => Command::Pause,
             Action::Resume => Command::Resume,
             Action::Drain => Command::Drain,
-            Action::ClearWaiting { beyond_head } => Command::ClearWaiting { upto: Rank(head + beyond_head) },
+            Action::ClearWaiting { beyond_head, sold_out } => {
+                let reason = if *sold_out { EndReason::SoldOut } else { EndReason::Cleared };
+                Command::ClearWaiting { upto: Rank(head + beyond_head), reason }
+            }
+            Action::Stock { left, held, ago } => {
+                let at = Millis(now.0.saturating_add_signed(-ago));
+                Command::Stock(Stock { left: *left, held: *held, at })
+            }
             Action::ClearActive => Command::ClearActive,
             Action::Remove => Command::Remove,
             Action::Describe => Command::Describe,

@@ -54,6 +54,7 @@ async fn only_the_peer_token_opens_these_routes() {
     for (method, path) in [
         (Method::GET, format!("/api/v1/queue/sessions/faults/{}", one.jti)),
         (Method::POST, "/api/v1/queue/booking-done".to_owned()),
+        (Method::POST, "/api/v1/queue/inventory".to_owned()),
     ] {
         let request = || one.server.ops_request(method.clone(), &path);
         assert_eq!(request().answer().await.status, 401, "{path}");
@@ -150,4 +151,52 @@ async fn malformed_messages_are_refused() {
     let mut later = one.done();
     later["newField"] = json!({"of": "a later version"});
     assert_eq!(one.tell(&later).await.status, 204, "what is new to us does no harm");
+}
+
+#[tokio::test]
+async fn a_line_ends_when_everything_is_sold() {
+    let one = OneSession::start().await;
+    let stock = async |left: u64, held: u64, second: u32| {
+        let body = json!({"type": "INVENTORY", "eventId": "faults", "left": left, "held": held,
+            "at": format!("2026-11-20T10:00:{second:02}.000Z")});
+        let request = one.server.ops_request(Method::POST, "/api/v1/queue/inventory");
+        assert_eq!(request.bearer_auth(&one.server.peer).json(&body).answer().await.status, 204);
+    };
+    let waiting = one.server.join("faults").await;
+    let place = text(&waiting["placeToken"]);
+    stock(7, 1, 1).await;
+    eventually("what is left is told", async || {
+        (one.server.status_of("faults", place).await["ticketsLeft"] == 7).then_some(())
+    })
+    .await;
+    stock(0, 0, 2).await;
+    let ended = one.server.await_status("faults", place, "ENDED").await;
+    assert_eq!(ended["reason"], "SOLD_OUT");
+    assert_eq!(one.server.post("check", "faults").answer().await.refusal(), (409, "QUEUE_CLOSED"));
+    let overview = one.server.operate(Method::GET, "admin/faults", None).await;
+    assert_eq!((&overview.json["phase"], &overview.json["ticketsLeft"]), (&json!("CLOSED"), &json!(0)));
+    assert_eq!(one.ask("faults", &one.jti).await.status, 200, "who is in stays in");
+    stock(1, 0, 3).await;
+    assert_eq!(one.server.post("check", "faults").answer().await.refusal(), (409, "QUEUE_CLOSED"));
+    assert_eq!(one.server.operate(Method::POST, "admin/resume/faults", None).await.json["phase"], "OPEN");
+    assert_eq!(one.server.join("faults").await["status"], "WAITING");
+
+    for (body, status) in [
+        (
+            json!({"type": "INVENTORY", "eventId": "elsewhere", "left": 0, "held": 0, "at": "2026-11-20T10:00:00.000Z"}),
+            204,
+        ),
+        (
+            json!({"type": "INVENTORY", "eventId": "faults", "left": -1, "held": 0, "at": "2026-11-20T10:00:00.000Z"}),
+            422,
+        ),
+        (
+            json!({"type": "INVENTORY", "eventId": "faults", "left": 1_u64 << 53, "held": 0, "at": "2026-11-20T10:00:00.000Z"}),
+            422,
+        ),
+        (json!({"type": "STOCK", "eventId": "faults", "left": 0, "held": 0, "at": "2026-11-20T10:00:00.000Z"}), 422),
+    ] {
+        let request = one.server.ops_request(Method::POST, "/api/v1/queue/inventory");
+        assert_eq!(request.bearer_auth(&one.server.peer).json(&body).answer().await.status, status, "{body}");
+    }
 }

@@ -6,6 +6,7 @@ use queue_core::{
     keys::{self, LineKeys},
     limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
     line::{Command, Configure},
+    policy::OnReturn,
     service::redis::Arg,
     wire::EndReason,
 };
@@ -112,6 +113,7 @@ const fn transition(command: &Command) -> Transition {
         Command::Restore(_) => Transition::Restore,
         Command::Pause | Command::Resume | Command::Drain => Transition::Phase,
         Command::ClearWaiting { .. } => Transition::ClearWaiting,
+        Command::Stock(_) => Transition::Stock,
         Command::ClearActive => Transition::ClearActive,
         Command::Remove => Transition::Remove,
         Command::Describe => Transition::Describe,
@@ -146,7 +148,8 @@ fn arguments(args: &mut Vec<Arg>, context: Context, command: &Command) {
         Command::Pause => args.extend([Arg::from(1_u32), "".into()]),
         Command::Resume => args.extend([Arg::from(0_u32), 0_u32.into()]),
         Command::Drain => args.extend([Arg::from(""), 1_u32.into()]),
-        Command::ClearWaiting { upto } => args.push(upto.0.into()),
+        Command::ClearWaiting { upto, reason } => args.extend([upto.0.into(), reason.as_str().into()]),
+        Command::Stock(stock) => args.extend([stock.left.into(), stock.held.into(), stock.at.0.into()]),
         Command::Remove => args.push(context.period.into()),
         Command::Expire | Command::ClearActive | Command::Describe | Command::Snapshot => {}
     }
@@ -170,6 +173,7 @@ fn configured(args: &mut Vec<Arg>, context: Context, configure: &Configure) {
         policy.grace_ms().into(),
         policy.grace_periods().into(),
         optional(policy.max_waiting),
+        u32::from(policy.on_return == OnReturn::Reopen).into(),
     ]);
 }
 

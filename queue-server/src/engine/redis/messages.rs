@@ -10,7 +10,7 @@ use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL, TAKEN_OVER_CHANNEL},
     line::Admission,
-    wire::{BOOKING_DONE_CHANNEL, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL},
+    wire::{BOOKING_DONE_CHANNEL, INVENTORY_CHANNEL, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL},
 };
 use serde::Deserialize;
 use tokio::sync::broadcast;
@@ -19,13 +19,14 @@ use tracing::warn;
 use super::super::{SIGNALS_MAX, Signal, TakenOver};
 
 /// The channels a node listens to.
-pub const CHANNELS: [&str; 6] = [
+pub const CHANNELS: [&str; 7] = [
     ADMITTED_CHANNEL,
     TAKEN_OVER_CHANNEL,
     EVENTS_CHANNEL,
     BOOKING_DONE_CHANNEL,
     SESSION_ENDED_CHANNEL,
     SESSION_SEEN_CHANNEL,
+    INVENTORY_CHANNEL,
 ];
 
 /// Releases that are remembered so that what came over the channel does not come again from the log.
@@ -151,6 +152,9 @@ fn read(channel: &str, payload: &[u8]) -> Result<Signal, String> {
             (BOOKING_DONE_CHANNEL, Message::BookingDone(done)) => Ok(Signal::BookingDone(done)),
             (SESSION_ENDED_CHANNEL, Message::SessionEnded(ended)) => Ok(Signal::SessionEnded(ended)),
             (SESSION_SEEN_CHANNEL, Message::SessionSeen(seen)) => Ok(Signal::SessionSeen(seen)),
+            (INVENTORY_CHANNEL, Message::Inventory(inventory)) if inventory.left.max(inventory.held) < 1 << 53 => {
+                Ok(Signal::Inventory(inventory))
+            }
             _ => Err("a message of another channel".to_owned()),
         },
     }

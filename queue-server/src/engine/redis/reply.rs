@@ -7,7 +7,7 @@ use queue_core::{
     limits::JOIN_BATCH_MAX,
     line::{
         Admitted, Applied, Command, Description, Joined, Outcome, Place, Refusal, SessionState, Snapshot, Standing,
-        Summary, Totals, Was,
+        Stock, Summary, Totals, Was,
     },
     policy::Policy,
     service::redis::{Reply, StoreError},
@@ -66,7 +66,7 @@ fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> 
             Outcome::Abandoned((0..reply.remaining()).map(|_| reply.parse()).collect::<Result<_, _>>()?)
         }
         Command::ClearWaiting { .. } | Command::ClearActive => Outcome::Cleared(count(reply)?),
-        Command::Seen { .. } | Command::Pause | Command::Resume | Command::Drain => Outcome::Done,
+        Command::Seen { .. } | Command::Pause | Command::Resume | Command::Drain | Command::Stock(_) => Outcome::Done,
         Command::Remove => Outcome::Removed(flag(reply)?),
         Command::Describe => {
             let text = reply.bytes()?;
@@ -140,10 +140,26 @@ fn summary(reply: &mut Reply) -> Result<Summary, StoreError> {
     let totals =
         Totals { admitted: reply.u64()?, abandoned: reply.u64()?, released: reply.u64()?, expired: reply.u64()? };
     let admit_not_before = Millis(reply.u64()?);
+    let sold_out = flag(reply)?;
+    let (left, held, at) = (reply.optional_u64()?, reply.optional_u64()?, reply.optional_u64()?.map(Millis));
+    let stock = left.zip(held).zip(at).map(|((left, held), at)| Stock { left, held, at });
     let (waiting, active) = (reply.u64()?, reply.u64()?);
     let next_end = reply.optional_u64()?.map(Millis);
     let oldest_joined = reply.optional_u64()?.map(Millis);
-    Ok(Summary { version, paused, draining, seq, waiting, active, totals, next_end, admit_not_before, oldest_joined })
+    Ok(Summary {
+        version,
+        paused,
+        draining,
+        sold_out,
+        stock,
+        seq,
+        waiting,
+        active,
+        totals,
+        next_end,
+        admit_not_before,
+        oldest_joined,
+    })
 }
 
 fn flag(reply: &mut Reply) -> Result<bool, StoreError> {

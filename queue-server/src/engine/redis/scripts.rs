@@ -90,7 +90,7 @@ transitions! {
     Configure "configure"
         [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded SeenMany]
         ["EXPECTED" "EVENT" "PERIOD" "GENERATION" "FLOOR" "CLOSED_MS" "POLICY" "CAPACITY" "RATE" "TTL_MS" "CLAIM_MS"
-         "GRACE_MS" "GRACE_PERIODS" "MAX_WAITING"]
+         "GRACE_MS" "GRACE_PERIODS" "MAX_WAITING" "REOPENS"]
         "OK now generation created";
     Join "join"
         [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded Seen]
@@ -142,8 +142,12 @@ transitions! {
         "OK now generation";
     ClearWaiting "clear_waiting"
         [Meta Waiting Present Ended EndedOld]
-        ["EXPECTED" "UPTO"]
+        ["EXPECTED" "UPTO" "REASON"]
         "OK now generation count";
+    Stock "stock"
+        [Meta]
+        ["EXPECTED" "EVENT" "LEFT" "HELD" "AT"]
+        "OK now generation";
     ClearActive "clear_active"
         [Meta Active Sessions Ended EndedOld SessionEnded]
         ["EXPECTED" "EVENT"]
