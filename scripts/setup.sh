@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is not there yet: redis-server 7 or newer, a Chromium,
+# Installs what the tests need and is not there yet: redis-server 7 or newer, PostgreSQL, MariaDB, a Chromium,
 # a Python environment with three packages, nginx, promtool and axe-core. Asks no questions. Fails only when the tests cannot run at all;
 # everything else that is missing is said in one line each.
 set -euo pipefail
@@ -100,6 +100,27 @@ setup_redis() {
   fi
 }
 
+# program NAME: whether it is there, also where packages put what is not meant to be on the path.
+program() {
+  local each
+  for each in "$1" /usr/lib/postgresql/*/bin/"$1" /usr/local/opt/*/bin/"$1" /opt/homebrew/opt/*/bin/"$1" /usr/sbin/"$1" /usr/libexec/"$1"; do
+    if have "$each"; then return; fi
+  done
+  return 1
+}
+
+postgres_ready() { program postgres && program initdb && program psql; }
+
+mariadb_ready() { program mariadbd && program mariadb-install-db && program mariadb; }
+
+# The tests start servers of their own; what the packages may start is not touched.
+setup_ledgers() {
+  postgres_ready || install "postgresql" "postgresql-server" "postgresql" || true
+  postgres_ready || missing "PostgreSQL: the tests of the ledger need it ($(why))"
+  mariadb_ready || install "mariadb-server" "mariadb-server" "mariadb" || true
+  mariadb_ready || missing "MariaDB: the tests of the ledger need it ($(why))"
+}
+
 setup_chromium() {
   chromium_ready && return
   install "chromium" "chromium" "--cask chromium" || true
@@ -177,6 +198,7 @@ have cargo || missing "cargo: install Rust from https://rustup.rs"
 have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
 have c++ || install "g++" "gcc-c++" "gcc" || note "missing: a C++ compiler, so nothing can be fuzzed ($(why))"
 setup_redis
+setup_ledgers
 setup_chromium
 setup_python
 setup_nginx

@@ -10,7 +10,7 @@ use queue_core::service::{
 
 use crate::{
     gate::KeySource,
-    ledger::SqliteUrl,
+    ledger::LedgerUrl,
     routes::{Site, origin_of},
 };
 
@@ -52,7 +52,7 @@ pub const OWN: &[Setting] = &[
         "ledger",
         "USHER_LEDGER",
         "URL",
-        "Where bookings are kept: sqlite:FILE [default: tickets.db in the state folder]",
+        "Where bookings are kept: sqlite:FILE, postgres://…, mysql://… [default: tickets.db in the state folder]",
     )
     .secret(),
     Setting::value(
@@ -91,7 +91,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub queue: QueueConfig,
     pub jwks: KeySource,
-    pub ledger: SqliteUrl,
+    pub ledger: LedgerUrl,
     /// Who signs user tokens, if they are on.
     pub users: Option<UserConfig>,
     pub site: Site,
@@ -102,8 +102,8 @@ impl Config {
     pub fn read(raw: &mut Raw, env: Env<'_>) -> Self {
         let shared = SharedConfig::read(raw, env);
         let store = read_store(raw, shared.store.expose());
-        let ledger = raw.optional("ledger", "sqlite:FILE", ledger);
-        let ledger = ledger.unwrap_or_else(|| SqliteUrl(shared.state_dir.join(LEDGER_FILE)));
+        let ledger = raw.optional("ledger", "sqlite:FILE, postgres://… or mysql://…", str::parse);
+        let ledger = ledger.unwrap_or_else(|| LedgerUrl::file(shared.state_dir.join(LEDGER_FILE)));
         Self {
             store,
             queue: raw.value("queue", "an address such as http://127.0.0.1:9003, or a store's URL", queue),
@@ -127,13 +127,6 @@ fn read_store(raw: &mut Raw, text: &str) -> StoreConfig {
             StoreConfig::Memory
         }
     }
-}
-
-fn ledger(text: &str) -> Result<SqliteUrl, String> {
-    if text.starts_with("postgres") || text.starts_with("mysql") {
-        return Err("PostgreSQL and MySQL are not supported yet".into());
-    }
-    text.parse().map_err(str::to_owned)
 }
 
 fn queue(text: &str) -> Result<QueueConfig, String> {
@@ -185,7 +178,7 @@ mod tests {
         assert_eq!((config.shared.listen.port(), config.shared.ops_listen.port()), (3002, 9002));
         assert!(matches!(config.store, StoreConfig::Memory));
         assert!(matches!(config.queue, QueueConfig::Http(url) if url == "http://127.0.0.1:9003"));
-        assert_eq!(config.ledger, SqliteUrl("/nowhere/.local/state/usher/tickets.db".into()));
+        assert_eq!(config.ledger, LedgerUrl::file("/nowhere/.local/state/usher/tickets.db"));
         assert_eq!(config.jwks, KeySource::Url("http://127.0.0.1:3003/.well-known/jwks.json".into()));
     }
 
@@ -193,7 +186,7 @@ mod tests {
     fn all_problems_are_named() {
         let args = [
             "--store=mysql://x",
-            "--ledger=postgres://x",
+            "--ledger=oracle://x",
             "--queue=ftp://x",
             "--jwks=ftp://x",
             "--queue-url=queue.example",
@@ -208,7 +201,7 @@ mod tests {
     #[test]
     fn files_and_stores_are_recognized() {
         let config = read(&["--ledger=sqlite:/x/y.db", "--queue=redis://127.0.0.1:1", "--jwks=/x/keys.json"]).unwrap();
-        assert_eq!(config.ledger, SqliteUrl("/x/y.db".into()));
+        assert_eq!(config.ledger, LedgerUrl::file("/x/y.db"));
         assert!(matches!(config.queue, QueueConfig::Redis(_)));
         assert_eq!(config.jwks, KeySource::File("/x/keys.json".into()));
     }

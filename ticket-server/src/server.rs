@@ -24,7 +24,7 @@ use crate::{
     config::{Config, QueueConfig, StoreConfig},
     engine::{Engine, MemoryEngine, RedisEngine},
     gate::{self, Gate},
-    ledger::{SqliteLedger, SqliteUrl},
+    ledger::{Ledger, LedgerUrl},
     meters,
     office::Office,
     peer::Peer,
@@ -92,8 +92,8 @@ impl Server {
         let keys = gate::keys(config.jwks.clone(), &shared.issuer, &shared.audience).map_err(anyhow::Error::msg)?;
         let users = config.users.clone().map(UserTokens::new).transpose().map_err(anyhow::Error::msg)?;
         make_folder_of(&config.ledger)?;
-        let ledger = SqliteLedger::open(&config.ledger, Clock::Real).await;
-        let ledger = ledger.with_context(|| format!("the ledger {}", config.ledger.0.display()))?;
+        let ledger = Ledger::open(&config.ledger, Clock::Real).await;
+        let ledger = ledger.with_context(|| format!("the ledger {}", config.ledger))?;
         let (sessions, target) = match &config.queue {
             QueueConfig::Http(url) => {
                 let peer = Peer::new(url, secrets.peer).map_err(anyhow::Error::msg)?;
@@ -105,7 +105,7 @@ impl Server {
             }
         };
         let (engine, store) = connect(&config.store);
-        let (office, reloads) = Office::new(engine, Arc::new(ledger), sessions, Clock::Real);
+        let (office, reloads) = Office::new(engine, ledger, sessions, Clock::Real);
         office.read_catalog().await.context("reading the events")?;
         spawn_all(&office, reloads, target, store, life);
         let ops_app =
@@ -133,8 +133,11 @@ impl Server {
 }
 
 /// The state folder may not be there yet when every secret is given.
-fn make_folder_of(ledger: &SqliteUrl) -> anyhow::Result<()> {
-    let Some(folder) = ledger.0.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+fn make_folder_of(ledger: &LedgerUrl) -> anyhow::Result<()> {
+    let Some(folder) = ledger.path().and_then(|path| path.parent()).filter(|folder| !folder.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))
 }
 

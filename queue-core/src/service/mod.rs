@@ -16,5 +16,7 @@ pub mod secret;
 pub mod spans;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing_sql;
 pub mod trace;
 pub mod users;

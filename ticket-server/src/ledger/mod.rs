@@ -4,14 +4,48 @@
 //! once, as CONFIRMED or ABORTED, by whoever inserts its row first; a booking and its outbox row
 //! are there together or not at all. The store (see [`crate::engine`]) can be rebuilt from here.
 
-mod sqlite;
+//!
+//! There is one [`Ledger`] for three databases: SQLite, PostgreSQL, and MySQL or MariaDB. Statements are written
+//! once ([`sql`]); in what the databases differ is in [`Dialect`]. Whoever adds a kind of change writes it as a
+//! function over a [`Tx`] and hands it to [`Ledger::change`]; who writes together with whom, and what happens
+//! when the database is away, is the writer's.
+
+mod bookings;
+mod change;
+mod dialect;
+mod events;
+mod migrations;
+mod outbox;
+pub mod sql;
+mod tx;
+mod url;
 mod writer;
 
-use async_trait::async_trait;
-use queue_core::ids::{EventId, Jti, Millis, VisitorId};
+use std::time::Duration;
 
-pub use self::sqlite::{SqliteLedger, SqliteUrl};
-use crate::ids::{ReservationId, SeatId, TicketTypeId};
+use queue_core::ids::{EventId, Jti, Millis, VisitorId};
+use sqlx::{AnyPool, any::AnyPoolOptions};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+pub use self::{
+    bookings::book_in,
+    change::{Doing, Verdict},
+    dialect::Dialect,
+    tx::Tx,
+    url::LedgerUrl,
+};
+use self::{
+    change::{Change, Job},
+    sql::{Row, Sql},
+    writer::Writer,
+};
+use crate::{
+    clock::Clock,
+    ids::{ReservationId, SeatId, TicketTypeId},
+};
 
 /// Bookings and other changes waiting to be written, at most.
 pub const WRITES_WAITING_MAX: usize = 4_096;
@@ -21,6 +55,10 @@ pub const WRITE_BATCH_MAX: usize = 256;
 pub const WRITE_TIMEOUT_MS: u64 = 4_000;
 /// Rows read in one call, at most.
 pub const READ_PAGE_MAX: u32 = 512;
+/// Connections that read.
+const READERS_MAX: u32 = 4;
+/// A read takes so long at most, with the wait for a connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a reservation is of, in the words of the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,53 +158,106 @@ pub enum LedgerError {
     /// More writes are waiting than there is room for; nothing was written.
     #[error("too many writes are waiting for the ledger")]
     Overloaded,
-    /// It cannot be reached, or said nothing in time: a write may or may not have happened.
+    /// It cannot be reached: nothing was written.
     #[error("the ledger is unavailable: {0}")]
     Unavailable(String),
+    /// It said nothing in time: a write may or may not have happened, or may happen yet.
+    #[error("it is not known whether the ledger took it: {0}")]
+    Unknown(String),
+    /// Another transaction was in the way. Only within a change: it is run again, and becomes
+    /// [`LedgerError::Unavailable`] when that does not help.
+    #[error("another transaction was in the way: {0}")]
+    Contended(String),
+    /// It was asked or has kept something that makes no sense: a mistake of ours. Nothing was written.
+    #[error("the ledger cannot do this: {0}")]
+    Broken(String),
     /// The change would take away what is sold.
     #[error("the change would take away what is sold")]
     InUse,
 }
 
-/// A database that keeps bookings. All changes are durable when the call returns.
-#[async_trait]
-pub trait Ledger: Send + Sync + 'static {
-    /// Books a reservation with its outbox row, in one transaction. Again: the same answer.
-    async fn book(&self, booking: Booking) -> Result<Decision, LedgerError>;
+/// The ledger. All changes are durable when the call returns. A cheap handle.
+#[derive(Clone)]
+pub struct Ledger {
+    dialect: Dialect,
+    readers: AnyPool,
+    jobs: mpsc::Sender<Box<dyn Job>>,
+}
 
-    /// Decides that a reservation will never be booked, unless it is already. The fence against a
-    /// confirming request that is slower than its settler.
-    async fn fence(&self, booking: Booking) -> Result<Decision, LedgerError>;
+impl Ledger {
+    /// Connects, and brings the tables up to date. The writer ends with the last handle.
+    pub async fn open(url: &LedgerUrl, clock: Clock) -> Result<Self, LedgerError> {
+        let (options, dialect) = (url.options()?, url.dialect());
+        migrations::run(&options, dialect).await?;
+        let readers = AnyPoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(READ_TIMEOUT)
+            .after_connect(move |connection, _| Box::pin(tx::set_up(connection, dialect)))
+            .connect_lazy_with(options.clone());
+        let (jobs, waiting) = mpsc::channel(WRITES_WAITING_MAX);
+        tokio::spawn(Writer::new(options, dialect, clock).run(waiting));
+        Ok(Self { dialect, readers, jobs })
+    }
 
-    /// A booking by its reservation.
-    async fn booking(&self, reservation: &ReservationId) -> Result<Option<Booking>, LedgerError>;
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
 
-    /// The bookings of a visitor, the oldest first, at most [`READ_PAGE_MAX`].
-    async fn bookings_of(&self, event: &EventId, visitor: &VisitorId) -> Result<Vec<Booking>, LedgerError>;
+    /// Makes a change, in one transaction with those of others.
+    ///
+    /// `work` gets `data` and the transaction, and says what to answer and whether to keep what it did. It may be
+    /// run several times, each time after everything was undone that it did before, and its effects last once or
+    /// not at all. It must not wait for anything but the transaction: everybody who writes waits with it.
+    ///
+    /// The answer comes after the commit.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Overloaded`] when too many wait; [`LedgerError::Unavailable`] when nothing was written;
+    /// [`LedgerError::Unknown`] when that cannot be said, also because the answer takes longer than
+    /// [`WRITE_TIMEOUT_MS`]; [`LedgerError::Broken`] when a statement can never work.
+    pub async fn change<D, F, T>(&self, data: D, work: F) -> Result<T, LedgerError>
+    where
+        D: Send + Sync + 'static,
+        F: for<'t> Fn(&'t D, &'t mut Tx) -> Doing<'t, T> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let (job, answer) = Change::boxed(data, work);
+        self.submit(job, answer).await
+    }
 
-    /// All bookings of an event in pages: those after `after`.
-    async fn bookings(
+    async fn submit<T>(
         &self,
-        event: &EventId,
-        after: Option<&ReservationId>,
-        limit: u32,
-    ) -> Result<Vec<Booking>, LedgerError>;
+        job: Box<dyn Job>,
+        answer: oneshot::Receiver<Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable("the writer has ended".into()),
+        })?;
+        match timeout(Duration::from_millis(WRITE_TIMEOUT_MS), answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(LedgerError::Unknown("the writer has ended".into())),
+            Err(_) => Err(LedgerError::Unknown("no commit in time".into())),
+        }
+    }
 
-    /// Keeps an event; refused when seats or tickets that are sold would be gone.
-    async fn put_event(&self, event: StoredEvent) -> Result<(), LedgerError>;
+    /// All rows of a `SELECT`, as of what is committed.
+    pub async fn fetch_all(&self, sql: Sql) -> Result<Vec<Row>, LedgerError> {
+        let (text, arguments) = sql.ready(self.dialect)?;
+        in_time(sqlx::query_with(text, arguments).fetch_all(&self.readers)).await
+    }
 
-    /// All events.
-    async fn events(&self) -> Result<Vec<StoredEvent>, LedgerError>;
+    /// The row of a `SELECT`, if there is one, as of what is committed.
+    pub async fn fetch_optional(&self, sql: Sql) -> Result<Option<Row>, LedgerError> {
+        let (text, arguments) = sql.ready(self.dialect)?;
+        in_time(sqlx::query_with(text, arguments).fetch_optional(&self.readers)).await
+    }
+}
 
-    /// One event.
-    async fn event(&self, event: &EventId) -> Result<Option<StoredEvent>, LedgerError>;
-
-    /// What was not sent yet, after `after`, in the order of the bookings.
-    async fn unsent(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, LedgerError>;
-
-    /// Everything of that session up to that row was sent.
-    async fn mark_sent(&self, event: &EventId, jti: Jti, up_to: i64) -> Result<(), LedgerError>;
-
-    /// Sessions that were closed since: their message was sent.
-    async fn closed_since(&self, event: &EventId, since: Millis) -> Result<Vec<(VisitorId, Jti)>, LedgerError>;
+async fn in_time<T>(reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+    let result = timeout(READ_TIMEOUT, reading).await;
+    let result = result.map_err(|_| LedgerError::Unavailable("the ledger said nothing in time".into()))?;
+    result.map_err(LedgerError::from_sqlx)
 }

@@ -205,7 +205,7 @@ fn new_epoch() -> Epoch {
 
 fn hall_of(stored: &StoredEvent) -> Result<Hall, LedgerError> {
     Hall::stored(stored.event.clone(), stored.revision, &stored.body, &stored.slots)
-        .map_err(|error| LedgerError::Unavailable(error.to_string()))
+        .map_err(|error| LedgerError::Broken(error.to_string()))
 }
 
 fn stored_event(hall: &Hall) -> StoredEvent {

@@ -63,7 +63,7 @@ pub struct Caller {
 /// All that a request may need.
 pub struct Office {
     pub(crate) engine: Arc<dyn Engine>,
-    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) ledger: Ledger,
     /// The events.
     pub catalog: Catalog,
     pub(crate) sessions: Sessions,
@@ -82,7 +82,7 @@ impl Office {
     /// An office without events, and the events that it finds to need loading.
     pub fn new(
         engine: Arc<dyn Engine>,
-        ledger: Arc<dyn Ledger>,
+        ledger: Ledger,
         sessions: Sessions,
         clock: Clock,
     ) -> (Arc<Self>, mpsc::Receiver<EventId>) {
@@ -154,7 +154,10 @@ pub(crate) fn store_error(error: EngineError) -> ApiError {
 pub(crate) fn ledger_error(error: LedgerError) -> ApiError {
     match error {
         LedgerError::Overloaded => Code::Overloaded.into(),
-        LedgerError::Unavailable(reason) => ApiError::new(Code::LedgerUnavailable).log(reason),
+        LedgerError::Unavailable(reason) | LedgerError::Unknown(reason) | LedgerError::Contended(reason) => {
+            ApiError::new(Code::LedgerUnavailable).log(reason)
+        }
+        LedgerError::Broken(reason) => ApiError::internal(reason),
         LedgerError::InUse => Code::SeatsInUse.into(),
     }
 }

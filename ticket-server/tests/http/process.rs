@@ -50,7 +50,7 @@ impl Drop for Running {
 fn bad_settings_stop_the_start_with_all_problems() {
     for mode in [vec!["check-config"], vec![]] {
         let mut args = mode.clone();
-        args.extend(["--listen=nowhere", "--store=mysql://x", "--ledger=postgres://x", "--queue=ftp://x"]);
+        args.extend(["--listen=nowhere", "--store=mysql://x", "--ledger=oracle://x", "--queue=ftp://x"]);
         args.push("--state-dir=/tmp");
         let output = command(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{mode:?}");

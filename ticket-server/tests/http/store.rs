@@ -6,7 +6,7 @@ use ticket_server::{
     clock::Clock,
     engine::{Engine as _, RedisEngine},
     ids::ReservationId,
-    ledger::{Booking, Ledger as _, Ordered, SqliteLedger, SqliteUrl},
+    ledger::{Booking, Ledger, LedgerUrl, Ordered},
     model::{Command, Outcome},
 };
 
@@ -69,7 +69,7 @@ async fn pinned_holds_are_settled() {
     let server = TestServer::with_hall(Kind::Redis).await;
     let engine = RedisEngine::new(server.store_client().await);
     let ledger =
-        SqliteLedger::open(&SqliteUrl(server.folder.path().join("state/tickets.db")), Clock::Real).await.unwrap();
+        Ledger::open(&LedgerUrl::file(server.folder.path().join("state/tickets.db")), Clock::Real).await.unwrap();
     let event = EventId::new("hall").unwrap();
     let (ann, bob) = (server.visitor(1), server.visitor(2));
     let ids = [server.hold(&ann, &["A-1-1"]).await, server.hold(&bob, &["A-1-2"]).await];

@@ -1,109 +1,32 @@
-//! The ledger by itself, in a SQLite file.
+//! What every database must do alike.
 
-use std::sync::Arc;
+use queue_core::ids::{Millis, VisitorId};
+use ticket_server::ledger::{Booking, Decision, LedgerError};
 
-use queue_core::ids::{EventId, Generation, Jti, Millis, Seq, VisitorId};
-use tempfile::TempDir;
-use ticket_server::{
-    clock::Clock,
-    ids::{ReservationId, SeatId, TicketTypeId},
-    ledger::{Booking, Decision, Ledger, LedgerError, Ordered, SqliteLedger, SqliteUrl, StoredEvent},
-};
+use crate::support::*;
 
-struct Bench {
-    ledger: Arc<SqliteLedger>,
-    folder: TempDir,
-}
-
-impl Bench {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self { ledger: Arc::new(open(&folder).await), folder }
-    }
-
-    async fn reopened(self) -> Self {
-        drop(self.ledger);
-        Self { ledger: Arc::new(open(&self.folder).await), folder: self.folder }
-    }
-
-    async fn book(&self, booking: Booking) -> Decision {
-        self.ledger.book(booking).await.unwrap()
-    }
-}
-
-async fn open(folder: &TempDir) -> SqliteLedger {
-    SqliteLedger::open(&SqliteUrl(folder.path().join("tickets.db")), Clock::Real).await.unwrap()
-}
-
-fn event() -> EventId {
-    EventId::new("hall").unwrap()
-}
-
-fn jti(n: u64) -> Jti {
-    Jti { generation: Generation(1), seq: Seq(n) }
-}
-
-fn booking(id: &str, who: u64, ordered: Ordered) -> Booking {
-    Booking {
-        reservation: ReservationId::new(id).unwrap(),
-        event: event(),
-        visitor: VisitorId::new(&format!("a_{who}")).unwrap(),
-        jti: jti(who),
-        ordered,
-        total_minor: 5_000,
-        currency: "EUR".into(),
-        hold_end: Millis(2_000),
-        at: Millis(1_000),
-    }
-}
-
-fn seats(id: &str, who: u64, names: &[&str]) -> Booking {
-    booking(id, who, Ordered::Seats(names.iter().map(|name| SeatId::new(name).unwrap()).collect()))
-}
-
-fn tickets(id: &str, who: u64, quantity: u64) -> Booking {
-    booking(id, who, Ordered::Quantity { kind: standing(), quantity })
-}
-
-fn standing() -> TicketTypeId {
-    TicketTypeId::new("standing").unwrap()
-}
-
-fn stored(revision: u64, slots: &str, blocked: &str, quantity: u64) -> StoredEvent {
-    StoredEvent {
-        event: event(),
-        revision,
-        body: "{}".into(),
-        slots: slots.into(),
-        blocked: blocked.into(),
-        quantities: vec![(standing(), quantity)],
-    }
-}
-
-#[tokio::test]
-async fn a_booking_is_kept_and_answered_again() {
-    let bench = Bench::new().await;
+pub async fn a_booking_is_kept_and_answered_again(place: &Place) {
+    let bench = place.fresh().await;
     let first = seats("r1", 1, &["A-1-1", "A-1-2"]);
     assert_eq!(bench.book(first.clone()).await, Decision::Confirmed(Box::new(first.clone())));
     let later = Booking { at: Millis(9_000), ..first.clone() };
     assert_eq!(bench.book(later).await, Decision::Confirmed(Box::new(first.clone())), "the first answer");
-    let bench = bench.reopened().await;
-    assert_eq!(bench.ledger.booking(&first.reservation).await.unwrap(), Some(first.clone()));
-    assert_eq!(bench.ledger.bookings_of(&event(), &first.visitor).await.unwrap(), std::slice::from_ref(&first));
-    let unsent = bench.ledger.unsent(0, 10).await.unwrap();
+    let again = bench.another().await;
+    assert_eq!(again.booking(&first.reservation).await.unwrap(), Some(first.clone()));
+    assert_eq!(again.bookings_of(&event(), &first.visitor).await.unwrap(), std::slice::from_ref(&first));
+    let unsent = again.unsent(0, 10).await.unwrap();
     assert_eq!(unsent.len(), 1, "one outbox row, whatever was repeated");
     assert_eq!((&unsent[0].reservation, unsent[0].jti), (&first.reservation, jti(1)));
 }
 
-#[tokio::test]
-async fn a_conflict_leaves_its_neighbours_alone() {
-    let bench = Bench::new().await;
+pub async fn a_conflict_leaves_its_neighbours_alone(place: &Place) {
+    let bench = place.fresh().await;
     let owner = seats("r0", 1_000, &["A-1-1"]);
     bench.book(owner.clone()).await;
     // They go in one batch, or in several: the outcome is the same.
     let tasks: Vec<_> = (1..100)
         .map(|n| {
-            let ledger = Arc::clone(&bench.ledger);
+            let ledger = bench.ledger.clone();
             let seat = if n % 3 == 0 { "A-1-1".to_owned() } else { format!("B-1-{n}") };
             let booking = seats(&format!("r{n}"), n, &[&format!("C-1-{n}"), &seat]);
             (n, tokio::spawn(async move { ledger.book(booking).await.unwrap() }))
@@ -123,17 +46,15 @@ async fn a_conflict_leaves_its_neighbours_alone() {
     assert!(matches!(bench.book(seats("r3", 3, &["C-1-3"])).await, Decision::Confirmed(_)));
 }
 
-#[tokio::test]
-async fn names_are_compared_byte_for_byte() {
-    let bench = Bench::new().await;
+pub async fn names_are_compared_byte_for_byte(place: &Place) {
+    let bench = place.fresh().await;
     for (id, name) in [("r1", "A-1"), ("r2", "a-1"), ("R1", "A-1.")] {
         assert!(matches!(bench.book(seats(id, 1, &[name])).await, Decision::Confirmed(_)), "{name}");
     }
 }
 
-#[tokio::test]
-async fn whoever_comes_first_decides() {
-    let bench = Bench::new().await;
+pub async fn whoever_comes_first_decides(place: &Place) {
+    let bench = place.fresh().await;
     let (slow, fast) = (seats("r1", 1, &["A-1-1"]), seats("r2", 2, &["A-1-2"]));
     assert_eq!(bench.ledger.fence(slow.clone()).await.unwrap(), Decision::Aborted);
     assert_eq!(bench.book(slow.clone()).await, Decision::Aborted);
@@ -143,9 +64,8 @@ async fn whoever_comes_first_decides() {
     assert_eq!(bench.ledger.fence(fast.clone()).await.unwrap(), Decision::Confirmed(Box::new(fast)));
 }
 
-#[tokio::test]
-async fn tickets_without_seats_are_counted() {
-    let bench = Bench::new().await;
+pub async fn tickets_without_seats_are_counted(place: &Place) {
+    let bench = place.fresh().await;
     bench.ledger.put_event(stored(1, "", "", 5)).await.unwrap();
     assert!(matches!(bench.book(tickets("r1", 1, 3)).await, Decision::Confirmed(_)));
     assert_eq!(bench.book(tickets("r2", 2, 3)).await, Decision::SoldOut);
@@ -153,9 +73,8 @@ async fn tickets_without_seats_are_counted() {
     assert!(matches!(bench.book(tickets("r3", 3, 2)).await, Decision::Confirmed(_)));
 }
 
-#[tokio::test]
-async fn what_is_sold_stays_in_the_event() {
-    let bench = Bench::new().await;
+pub async fn what_is_sold_stays_in_the_event(place: &Place) {
+    let bench = place.fresh().await;
     bench.ledger.put_event(stored(1, "A-1 A-2", "", 5)).await.unwrap();
     bench.book(seats("r1", 1, &["A-1"])).await;
     bench.book(tickets("r2", 2, 3)).await;
@@ -168,9 +87,8 @@ async fn what_is_sold_stays_in_the_event() {
     assert_eq!(bench.ledger.events().await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn sent_rows_are_marked_by_session() {
-    let bench = Bench::new().await;
+pub async fn sent_rows_are_marked_by_session(place: &Place) {
+    let bench = place.fresh().await;
     for (id, who, seat) in [("r1", 1, "A-1"), ("r2", 2, "A-2"), ("r3", 1, "A-3")] {
         bench.book(seats(id, who, &[seat])).await;
     }

@@ -1,0 +1,153 @@
+//! Bookings: what was decided of each reservation, and who has which seat.
+
+use queue_core::ids::{EventId, Millis, VisitorId};
+
+use super::{
+    Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
+    sql::{Row, int, number, parse, sql, text, text_or_null, unreadable},
+};
+use crate::ids::{ReservationId, SeatId};
+
+impl Ledger {
+    /// Books a reservation with its outbox row, in one transaction. Again: the same answer.
+    pub async fn book(&self, booking: Booking) -> Result<Decision, LedgerError> {
+        self.change(booking, |booking, tx| Box::pin(book_in(tx, booking))).await
+    }
+
+    /// Decides that a reservation will never be booked, unless it is already. The fence against a
+    /// confirming request that is slower than its settler.
+    pub async fn fence(&self, booking: Booking) -> Result<Decision, LedgerError> {
+        self.change(booking, |booking, tx| Box::pin(fence_in(tx, booking))).await
+    }
+
+    /// A booking by its reservation.
+    pub async fn booking(&self, reservation: &ReservationId) -> Result<Option<Booking>, LedgerError> {
+        let query = sql("SELECT * FROM bookings WHERE reservation_id = ? AND state = 'CONFIRMED'").bind(reservation);
+        self.fetch_optional(query).await?.as_ref().map(read_booking).transpose()
+    }
+
+    /// The bookings of a visitor, the oldest first, at most [`READ_PAGE_MAX`].
+    pub async fn bookings_of(&self, event: &EventId, visitor: &VisitorId) -> Result<Vec<Booking>, LedgerError> {
+        let query = sql("SELECT * FROM bookings WHERE event_id = ? AND visitor_id = ? AND state = 'CONFIRMED' \
+                         ORDER BY decided_at, reservation_id LIMIT ?");
+        let rows = self.fetch_all(query.bind(event).bind(visitor).bind(READ_PAGE_MAX)).await?;
+        rows.iter().map(read_booking).collect()
+    }
+
+    /// All bookings of an event in pages: those after `after`.
+    pub async fn bookings(
+        &self,
+        event: &EventId,
+        after: Option<&ReservationId>,
+        limit: u32,
+    ) -> Result<Vec<Booking>, LedgerError> {
+        let query = sql("SELECT * FROM bookings WHERE event_id = ? AND reservation_id > ? AND state = 'CONFIRMED' \
+                         ORDER BY reservation_id LIMIT ?");
+        let query = query.bind(event).bind(after.map_or("", ReservationId::as_str)).bind(limit);
+        self.fetch_all(query).await?.iter().map(read_booking).collect()
+    }
+}
+
+/// Books within a change that does more beside it. What is refused is to be undone.
+pub async fn book_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, LedgerError> {
+    if !insert(tx, booking, "CONFIRMED").await? {
+        return Ok(Verdict::Keep(decided(tx, booking).await?));
+    }
+    match &booking.ordered {
+        Ordered::Seats(seats) => {
+            let query = sql("INSERT INTO sold_seats (event_id, seat_id, reservation_id) VALUES ")
+                .rows(seats.iter().map(|seat| [(&booking.event).into(), seat.into(), (&booking.reservation).into()]));
+            if !tx.insert_new(query, seats.len()).await? {
+                return Ok(Verdict::Undo(Decision::SeatsSold(owners(tx, booking, seats).await?)));
+            }
+        }
+        Ordered::Quantity { kind, quantity } => {
+            let query = sql("UPDATE sold_quantities SET sold = sold + ? \
+                             WHERE event_id = ? AND ticket_type_id = ? AND sold + ? <= quantity");
+            let query = query.bind(*quantity).bind(&booking.event).bind(kind).bind(*quantity);
+            if tx.execute(query).await? == 0 {
+                return Ok(Verdict::Undo(Decision::SoldOut));
+            }
+        }
+    }
+    let query = sql("INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at) VALUES (?, ?, ?, ?, ?)");
+    let query = query.bind(&booking.event).bind(&booking.visitor).bind(booking.jti);
+    tx.execute(query.bind(&booking.reservation).bind(booking.at)).await?;
+    Ok(Verdict::Keep(Decision::Confirmed(Box::new(booking.clone()))))
+}
+
+async fn fence_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, LedgerError> {
+    let decision = if insert(tx, booking, "ABORTED").await? { Decision::Aborted } else { decided(tx, booking).await? };
+    Ok(Verdict::Keep(decision))
+}
+
+/// Whether the row is new: whoever inserts it has decided.
+async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, LedgerError> {
+    let (seats, kind, quantity) = match &booking.ordered {
+        Ordered::Seats(seats) => (Some(names(seats)), None, None),
+        Ordered::Quantity { kind, quantity } => (None, Some(kind.as_str()), Some(int(*quantity))),
+    };
+    let query = sql("INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, \
+                     quantity, total_minor, currency, hold_end, decided_at) VALUES ");
+    let row = [
+        (&booking.reservation).into(),
+        (&booking.event).into(),
+        (&booking.visitor).into(),
+        booking.jti.into(),
+        state.into(),
+        seats.into(),
+        kind.into(),
+        quantity.into(),
+        booking.total_minor.into(),
+        booking.currency.as_str().into(),
+        booking.hold_end.into(),
+        booking.at.into(),
+    ];
+    tx.insert_new(query.rows([row]), 1).await
+}
+
+fn names(seats: &[SeatId]) -> String {
+    seats.iter().map(SeatId::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// What was decided before. Meeting one's own row is success.
+async fn decided(tx: &mut Tx, booking: &Booking) -> Result<Decision, LedgerError> {
+    let query = sql("SELECT * FROM bookings WHERE reservation_id = ?").bind(&booking.reservation);
+    // The row was there when it was met, and no row is ever taken away.
+    let row = tx.fetch_optional(query).await?.ok_or_else(|| unreadable("reservation_id"))?;
+    if text(&row, "state")? == "CONFIRMED" {
+        Ok(Decision::Confirmed(Box::new(read_booking(&row)?)))
+    } else {
+        Ok(Decision::Aborted)
+    }
+}
+
+/// The other bookings that have these seats.
+async fn owners(tx: &mut Tx, booking: &Booking, seats: &[SeatId]) -> Result<Vec<Booking>, LedgerError> {
+    let query = sql("SELECT DISTINCT b.* FROM sold_seats s JOIN bookings b ON b.reservation_id = s.reservation_id \
+                     WHERE s.event_id = ? AND s.reservation_id <> ? AND s.seat_id IN (");
+    let query = query.bind(&booking.event).bind(&booking.reservation);
+    let query = query.list(seats.iter().map(Into::into)).push(") ORDER BY b.reservation_id");
+    tx.fetch_all(query).await?.iter().map(read_booking).collect()
+}
+
+fn read_booking(row: &Row) -> Result<Booking, LedgerError> {
+    let ordered = match text_or_null(row, "seats")? {
+        Some(seats) => {
+            let seats: Result<Vec<_>, _> = seats.split(' ').map(SeatId::new).collect();
+            Ordered::Seats(seats.map_err(|_| unreadable("seats"))?)
+        }
+        None => Ordered::Quantity { kind: parse(row, "ticket_type_id")?, quantity: number(row, "quantity")? },
+    };
+    Ok(Booking {
+        reservation: parse(row, "reservation_id")?,
+        event: parse(row, "event_id")?,
+        visitor: parse(row, "visitor_id")?,
+        jti: parse(row, "jti")?,
+        ordered,
+        total_minor: number(row, "total_minor")?,
+        currency: text(row, "currency")?,
+        hold_end: Millis(number(row, "hold_end")?),
+        at: Millis(number(row, "decided_at")?),
+    })
+}

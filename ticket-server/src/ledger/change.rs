@@ -1,0 +1,91 @@
+//! A change of the ledger: what is to be done in a transaction, and who waits for the answer.
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{LedgerError, tx::Tx};
+
+/// What became of a change, and what to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<T> {
+    /// It is done, if the transaction is committed.
+    Keep(T),
+    /// Nothing is to be left of it.
+    Undo(T),
+}
+
+/// What a change does, as a future.
+pub type Doing<'t, T> = BoxFuture<'t, Result<Verdict<T>, LedgerError>>;
+
+/// A change in a batch.
+pub(super) trait Job: Send {
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+    /// Makes the change; whether to keep it. May be called again after what it did was undone.
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>>;
+    /// This change cannot be made; nothing is left of it.
+    fn refuse(&mut self, error: LedgerError);
+    /// The transaction is committed.
+    fn tell(self: Box<Self>);
+    /// It is not, or nobody knows.
+    fn fail(self: Box<Self>, error: LedgerError);
+}
+
+pub(super) struct Change<D, F, T> {
+    data: D,
+    work: F,
+    made: Option<Result<T, LedgerError>>,
+    reply: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<D, F, T> Change<D, F, T>
+where
+    D: Send + Sync + 'static,
+    F: for<'t> Fn(&'t D, &'t mut Tx) -> Doing<'t, T> + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    /// The change, and where its answer comes.
+    pub(super) fn boxed(data: D, work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, LedgerError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Self { data, work, made: None, reply }), answer)
+    }
+}
+
+impl<D, F, T> Job for Change<D, F, T>
+where
+    D: Send + Sync + 'static,
+    F: for<'t> Fn(&'t D, &'t mut Tx) -> Doing<'t, T> + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let (keep, made) = match (self.work)(&self.data, tx).await? {
+                Verdict::Keep(made) => (true, made),
+                Verdict::Undo(made) => (false, made),
+            };
+            // A change that went on after a failure has changed nothing that lasts.
+            if let Some(error) = tx.failure() {
+                return Err(error.clone());
+            }
+            self.made = Some(Ok(made));
+            Ok(keep)
+        })
+    }
+
+    fn refuse(&mut self, error: LedgerError) {
+        self.made = Some(Err(error));
+    }
+
+    fn tell(self: Box<Self>) {
+        // Whoever asked may have gone; nobody else is to be told.
+        let _ = self.reply.send(self.made.unwrap_or_else(|| Err(LedgerError::Unavailable("it was not run".into()))));
+    }
+
+    fn fail(self: Box<Self>, error: LedgerError) {
+        let _ = self.reply.send(Err(error));
+    }
+}

@@ -1,0 +1,52 @@
+//! What the queue has to be told.
+
+use queue_core::ids::{EventId, Jti, Millis, VisitorId};
+
+use super::{
+    Ledger, LedgerError, OutboxRow, Verdict,
+    sql::{Row, number, parse, sql},
+};
+
+impl Ledger {
+    /// What was not sent yet, after `after`, in the order of the bookings.
+    pub async fn unsent(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, LedgerError> {
+        let query = sql("SELECT * FROM outbox WHERE sent_at IS NULL AND id > ? ORDER BY id LIMIT ?");
+        self.fetch_all(query.bind(after).bind(limit)).await?.iter().map(read_outbox).collect()
+    }
+
+    /// Everything of that session up to that row was sent.
+    pub async fn mark_sent(&self, event: &EventId, jti: Jti, up_to: i64) -> Result<(), LedgerError> {
+        let work = move |event: &EventId, now: Millis| {
+            let query =
+                sql("UPDATE outbox SET sent_at = ? WHERE event_id = ? AND jti = ? AND id <= ? AND sent_at IS NULL");
+            query.bind(now).bind(event).bind(jti).bind(up_to)
+        };
+        let change = self.change(event.clone(), move |event, tx| {
+            Box::pin(async move {
+                let query = work(event, tx.now());
+                tx.execute(query).await?;
+                Ok(Verdict::Keep(()))
+            })
+        });
+        change.await
+    }
+
+    /// Sessions that were closed since: their message was sent.
+    pub async fn closed_since(&self, event: &EventId, since: Millis) -> Result<Vec<(VisitorId, Jti)>, LedgerError> {
+        let query = sql("SELECT DISTINCT visitor_id, jti FROM outbox WHERE event_id = ? AND sent_at >= ?");
+        let rows = self.fetch_all(query.bind(event).bind(since)).await?;
+        rows.iter().map(|row| Ok((parse(row, "visitor_id")?, parse(row, "jti")?))).collect()
+    }
+}
+
+fn read_outbox(row: &Row) -> Result<OutboxRow, LedgerError> {
+    let id = number(row, "id")?;
+    Ok(OutboxRow {
+        id: i64::try_from(id).map_err(|_| super::sql::unreadable("id"))?,
+        event: parse(row, "event_id")?,
+        visitor: parse(row, "visitor_id")?,
+        jti: parse(row, "jti")?,
+        reservation: parse(row, "reservation_id")?,
+        at: Millis(number(row, "at")?),
+    })
+}

@@ -1,0 +1,51 @@
+//! The ledger by itself: the same cases on SQLite, PostgreSQL and MariaDB.
+
+mod cases;
+mod support;
+
+use queue_core::service::testing_sql::{TestMariaDb, TestPostgres};
+
+use self::support::Place;
+
+/// A server is started once for all cases: each has a database to itself.
+macro_rules! on_all {
+    ($($case:ident,)*) => {
+        mod sqlite {
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    cases::$case(&Place::Sqlite(tempfile::tempdir().unwrap())).await;
+                }
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn postgres() {
+            let place = Place::Postgres(TestPostgres::start());
+            $(
+                println!("{}", stringify!($case));
+                cases::$case(&place).await;
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn mariadb() {
+            let place = Place::MariaDb(TestMariaDb::start());
+            $(
+                println!("{}", stringify!($case));
+                cases::$case(&place).await;
+            )*
+        }
+    };
+}
+
+on_all! {
+    a_booking_is_kept_and_answered_again,
+    a_conflict_leaves_its_neighbours_alone,
+    names_are_compared_byte_for_byte,
+    whoever_comes_first_decides,
+    tickets_without_seats_are_counted,
+    what_is_sold_stays_in_the_event,
+    sent_rows_are_marked_by_session,
+}
