@@ -8,7 +8,7 @@ use queue_core::ids::{EventId, Generation, Jti, Millis, Seq, VisitorId};
 use ticket_server::{
     ids::{Epoch, ReservationId},
     limits::PAST_KEPT_MS,
-    model::{Command, Outcome, Sale, Shape, Taking},
+    model::{Command, Outcome, Sale, Shape, Taking, Wanted, Wish},
 };
 
 const NOW: Millis = Millis(1_800_000_000_000);
@@ -20,14 +20,16 @@ fn taking(number: u64) -> Taking {
     bytes[..8].copy_from_slice(&number.to_be_bytes());
     let visitor = VisitorId::anonymous(bytes);
     Taking {
-        revision: 1,
         reservation: ReservationId::mint(&event, &visitor, bytes),
         visitor,
         jti: Jti { generation: Generation(1), seq: Seq(number + 1) },
         hold_ms: 300_000,
-        limit: 8,
         total_minor: 4 * 4_500,
     }
+}
+
+fn wish(taking: Taking, seats: Vec<u32>) -> Command {
+    Command::Hold { revision: 1, limit: 8, wishes: vec![Wish { taking, wanted: Wanted::Seats(seats) }] }
 }
 
 fn open_sale() -> Sale {
@@ -48,12 +50,12 @@ fn hold(criterion: &mut Criterion) {
     let mut sale = open_sale();
     let mut number = 0;
     let mut group = criterion.benchmark_group("seats");
-    let held = sale.apply(Command::HoldSeats { taking: taking(number), seats: vec![1, 2, 3, 4] }, NOW);
-    assert!(matches!(held, Outcome::Hold(_)), "{held:?}");
+    let held = sale.apply(wish(taking(number), vec![1, 2, 3, 4]), NOW);
+    assert!(matches!(&held, Outcome::Each(answers) if answers[0].is_ok()), "{held:?}");
     group.bench_function("be refused four seats of which one is taken", |bencher| {
         bencher.iter(|| {
             number += 1;
-            sale.apply(Command::HoldSeats { taking: taking(number), seats: vec![4, 5, 6, 7] }, NOW)
+            sale.apply(wish(taking(number), vec![4, 5, 6, 7]), NOW)
         });
     });
     group.bench_function("hold four seats, give them back, forget it", |bencher| {
@@ -64,7 +66,7 @@ fn hold(criterion: &mut Criterion) {
             let taking = taking(number);
             let first = 8 + (number as u32 * 4) % (SEATS - 16);
             let (reservation, visitor) = (taking.reservation.clone(), taking.visitor.clone());
-            let held = sale.apply(Command::HoldSeats { taking, seats: (first..first + 4).collect() }, now);
+            let held = sale.apply(wish(taking, (first..first + 4).collect()), now);
             let given = sale.apply(Command::Cancel { reservation, visitor }, now);
             (held, given, sale.apply(Command::Forget { batch: 2 }, now))
         });

@@ -4,8 +4,7 @@
 -- KEYS: meta visitors ended
 -- ARGV: visitor jti
 -- Reply: CLOSED | NOT_DONE | NO_EVENT
--- Includes: clock items
-local SESSION_KEPT_MS = 86460000
+-- Includes: clock items ended
 local visitor, jti = ARGV[1], ARGV[2]
 if redis.call('EXISTS', k.meta) == 0 then return { 'NO_EVENT' } end
 local booked = false
@@ -14,5 +13,5 @@ for kind, _, _, session in items(items_of(visitor)) do
   if session == jti then booked = true end
 end
 if not booked then return { 'NOT_DONE' } end
-redis.call('ZADD', k.ended, string.format('%.0f', now + SESSION_KEPT_MS), jti)
+mark_ended(jti)
 return { 'CLOSED' }

@@ -3,11 +3,10 @@
 -- KEYS: meta seats holds ends pins visitors tallies ended past past_until log
 -- ARGV: visitor jti let_go
 -- Reply: FREED 0 reservation… | NO_EVENT
--- Includes: clock changed seats tally items hold drop release
-local SESSION_KEPT_MS = 86460000
+-- Includes: clock changed seats tally items hold drop release ended
 local visitor, jti, let_go = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', k.meta) == 0 then return { 'NO_EVENT' } end
-redis.call('ZADD', k.ended, string.format('%.0f', now + SESSION_KEPT_MS), jti)
+mark_ended(jti)
 local reply = { 'FREED', '0' }
 if let_go == '1' then
   for kind, reservation, _, session in items(items_of(visitor)) do

@@ -77,6 +77,7 @@ codes! {
     TicketTypeNotFound = "TICKET_TYPE_NOT_FOUND", 404, false, "There is no such ticket type in this event.";
     SeatsInUse = "SEATS_IN_USE", 409, false, "The change would take away what is held or sold.";
     SoldOut = "SOLD_OUT", 409, false, "Not enough tickets are left.";
+    NotTogether = "NOT_TOGETHER", 409, false, "There are enough seats, but not next to each other.";
     LimitExceeded = "LIMIT_EXCEEDED", 409, false, "The visitor's limit would be exceeded.";
     ReservationNotFound = "RESERVATION_NOT_FOUND", 404, false, "There is no such reservation.";
     ReservationNotHeld = "RESERVATION_NOT_HELD", 409, false, "The reservation is no longer a hold.";

@@ -166,6 +166,16 @@ impl<'a> Fields<'a> {
         self.number(field, range)
     }
 
+    /// Yes or no; absent is `None`.
+    pub fn optional_flag(&mut self, field: &str) -> Option<bool> {
+        let value = self.take(field)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.problem(field, "must be true or false");
+        }
+        flag
+    }
+
     /// A list of at most `len_max`; absent is `None`.
     pub fn list(&mut self, field: &str, len_max: usize) -> Option<Vec<Value>> {
         match self.take(field)? {

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod counter;
 pub mod engine;
 pub mod fields;
 pub mod gate;

@@ -36,9 +36,14 @@ pub const PAST_KEPT_MS: u64 = 3_600_000;
 pub const PAST_HOLDS_MAX: usize = 100_000;
 /// An ended session is remembered so long: no active token outlives it.
 pub const SESSION_KEPT_MS: u64 = 86_400_000 + 60_000;
+/// Ended sessions that are remembered, for one event, at most; the first to be forgotten are those that ended first.
+/// A token lives for some minutes, so that very many must end before one counts as live that is not.
+pub const SESSIONS_ENDED_MAX: usize = 500_000;
 /// Entries of an event's change log, at most.
 pub const LOG_ENTRIES_MAX: usize = 10_000;
 
+/// Holds asked for in one engine call, at most: what many ask for at once goes to the store together.
+pub const HOLD_BATCH_MAX: usize = 64;
 /// Holds expired, or things forgotten, in one engine call, at most.
 pub const END_BATCH_MAX: usize = 128;
 /// Bookings marked sold in one engine call, at most.

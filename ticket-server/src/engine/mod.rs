@@ -4,6 +4,7 @@
 //! runs over both (`tests/engines.rs`), and a second drives random commands through the model and
 //! a real Redis and compares replies and complete state (`tests/model_redis.rs`).
 
+mod holding;
 mod memory;
 mod redis;
 pub mod script;
@@ -36,6 +37,11 @@ pub enum EngineError {
 pub trait Engine: Send + Sync + 'static {
     /// Does what is asked, by the store's clock. Cancelling does not undo what was sent.
     async fn apply(&self, event: &EventId, command: Command) -> Result<Outcome, EngineError>;
+
+    /// Whether several holds in one call cost less than one each.
+    fn gathers(&self) -> bool {
+        false
+    }
 
     /// Whether the store can be reached.
     fn is_up(&self) -> bool {

@@ -10,7 +10,7 @@ use queue_core::{
 };
 
 use super::{
-    Engine, EngineError,
+    Engine, EngineError, holding,
     script::{self, Transition},
 };
 use crate::{
@@ -18,9 +18,8 @@ use crate::{
     ids::{Epoch, ReservationId, TicketTypeId},
     keys::Key,
     model::{
-        Command, Dump, Hold, Outcome, PastState, Refusal, SeatBits, SeatState, Shape, Snapshot, Sold, Taking, Tally,
-        Version,
-        record::{self, BadRecord, join, parse_change, parse_hold, what_text},
+        Command, Dump, Hold, Outcome, PastState, Refusal, SeatBits, SeatState, Shape, Snapshot, Sold, Tally, Version,
+        record::{BadRecord, parse_change, parse_hold, what_text},
     },
 };
 
@@ -49,7 +48,19 @@ impl RedisEngine {
     }
 
     async fn call(&self, event: &EventId, command: Command) -> Result<Outcome, StoreError> {
-        let (transition, mut args) = encode(command);
+        match command {
+            Command::Hold { revision, limit, wishes } => {
+                let args = holding::encode(revision, limit, &wishes);
+                holding::decode(&mut self.run(event, &script::TAKE, args).await?, wishes)
+            }
+            command => {
+                let (transition, args) = encode(command);
+                decode(&mut self.run(event, transition, args).await?)
+            }
+        }
+    }
+
+    async fn run(&self, event: &EventId, transition: &Transition, mut args: Vec<Arg>) -> Result<Reply, StoreError> {
         let virtual_time = match &self.clock {
             Clock::Real => false,
             Clock::Virtual(_) => {
@@ -58,8 +69,7 @@ impl RedisEngine {
             }
         };
         let keys = transition.keys.iter().map(|key| key.of(event));
-        let mut reply = self.store.run_list(transition.script(virtual_time), keys, args).await?;
-        decode(&mut reply)
+        self.store.run_list(transition.script(virtual_time), keys, args).await
     }
 
     /// The complete state of one event, for the tests.
@@ -118,6 +128,10 @@ impl Engine for RedisEngine {
         })
     }
 
+    fn gathers(&self) -> bool {
+        true
+    }
+
     fn is_up(&self) -> bool {
         self.store.is_connected()
     }
@@ -134,16 +148,7 @@ fn encode(command: Command) -> (&'static Transition, Vec<Arg>) {
         }
         Command::Restore { shape } => (&script::RESTORE, shape_args(&shape)),
         Command::Open => (&script::OPEN, vec![]),
-        Command::HoldSeats { taking, seats } => {
-            let mut args = taking_args(&taking);
-            args.extend([join(&seats).into(), seats.len().into()]);
-            (&script::HOLD_SEATS, args)
-        }
-        Command::HoldQuantity { taking, kind, quantity, total } => {
-            let mut args = taking_args(&taking);
-            args.extend([kind.as_str().into(), quantity.into(), total.into()]);
-            (&script::HOLD_QUANTITY, args)
-        }
+        Command::Hold { revision, limit, wishes } => (&script::TAKE, holding::encode(revision, limit, &wishes)),
         Command::Extend { reservation, visitor, add_ms, at_least_ms } => {
             let args = vec![reservation.as_str().into(), visitor.as_str().into(), add_ms.into(), at_least_ms.into()];
             (&script::EXTEND, args)
@@ -189,18 +194,6 @@ fn shape_args(shape: &Shape) -> Vec<Arg> {
     ]
 }
 
-fn taking_args(taking: &Taking) -> Vec<Arg> {
-    vec![
-        taking.revision.into(),
-        taking.reservation.as_str().into(),
-        taking.visitor.as_str().into(),
-        taking.jti.to_string().into(),
-        taking.hold_ms.into(),
-        taking.limit.into(),
-        taking.total_minor.into(),
-    ]
-}
-
 fn sold_line(sold: &Sold) -> String {
     format!("{} {} {} {}\n", sold.reservation, sold.visitor, sold.jti, what_text(&sold.what))
 }
@@ -220,6 +213,11 @@ pub fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
             let more = reply.u64()? == 1;
             let holds = (0..reply.remaining()).map(|_| reply.parse()).collect::<Result<_, _>>()?;
             Outcome::Freed { holds, more }
+        }
+        "EXPIRED" if !reply.is_empty() => {
+            let (more, next_ms) = (reply.u64()? == 1, reply.optional_u64()?);
+            let holds = (0..reply.remaining()).map(|_| reply.parse()).collect::<Result<_, _>>()?;
+            Outcome::Expired { holds, more, next_ms }
         }
         "CLOSED" => Outcome::Closed,
         "NOT_DONE" => Outcome::NotDone,
@@ -242,27 +240,22 @@ pub fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
             Outcome::Changes(epoch, Some(changes))
         }
         "TRUNCATED" => Outcome::Changes(reply.parse()?, None),
-        "TAKEN" => {
-            let seats = reply.text()?;
-            let seats = record::split(&seats).ok_or_else(|| reply.problem("unreadable seats"))?;
-            Outcome::Refused(Refusal::Taken(seats))
+        "EXTENSION_LIMIT" => {
+            Outcome::Refused(Refusal::ExtensionLimit { extensions: reply.u64()?, left_ms: reply.u64()? })
         }
         other => Outcome::Refused(refusal(other).ok_or_else(|| reply.problem("an unknown status"))?),
     })
 }
 
-fn refusal(status: &str) -> Option<Refusal> {
+pub(super) fn refusal(status: &str) -> Option<Refusal> {
     Some(match status {
         "NO_EVENT" => Refusal::NoEvent,
         "STALE" => Refusal::Stale,
         "NOT_OPEN" => Refusal::NotOpen,
         "SESSION_ENDED" => Refusal::SessionEnded,
-        "SOLD_OUT" => Refusal::SoldOut,
-        "LIMIT_EXCEEDED" => Refusal::LimitExceeded,
         "NOT_FOUND" => Refusal::NotFound,
         "NOT_HELD" => Refusal::NotHeld,
         "EXPIRED" => Refusal::Expired,
-        "EXTENSION_LIMIT" => Refusal::ExtensionLimit,
         "IN_USE" => Refusal::InUse,
         _ => return None,
     })

@@ -38,7 +38,7 @@ parts! {
     DROP = "drop";
     RELEASE = "release";
     LIVE = "live";
-    TAKE = "take";
+    ENDED = "ended";
     RESHAPE = "reshape";
 }
 
@@ -104,12 +104,8 @@ transitions! {
         ["expected" "revision" "epoch" "seats" "blocked_count" "blocked" "quantities"], [RESHAPE];
     RESTORE = "restore", [Meta Seats Log], ["revision" "epoch" "seats" "blocked_count" "blocked"], [RESHAPE];
     OPEN = "open", [Meta], [], [];
-    HOLD_SEATS = "hold_seats", [Meta Seats Holds Ends Visitors Ended Log],
-        ["revision" "reservation" "visitor" "jti" "hold_ms" "limit" "total" "seats" "count"],
-        [CLOCK CHANGED SEATS ITEMS HOLD TAKE];
-    HOLD_QUANTITY = "hold_quantity", [Meta Holds Ends Visitors Ended Tallies Log],
-        ["revision" "reservation" "visitor" "jti" "hold_ms" "limit" "total" "kind" "count" "quantity"],
-        [CLOCK CHANGED TALLY ITEMS HOLD TAKE];
+    TAKE = "hold", [Meta Seats Holds Ends Visitors Tallies Ended Log], ["revision" "limit" "count"],
+        [CLOCK CHANGED TALLY ITEMS];
     EXTEND = "extend", [Meta Seats Holds Ends Pins Visitors Tallies Past PastUntil Log],
         ["reservation" "visitor" "add_ms" "at_least_ms"],
         [CLOCK CHANGED SEATS TALLY ITEMS HOLD DROP RELEASE LIVE];
@@ -129,8 +125,8 @@ transitions! {
     FORGET = "forget", [Meta Ended Past PastUntil], ["batch"], [CLOCK];
     END_SESSION = "end_session", [Meta Seats Holds Ends Pins Visitors Tallies Ended Past PastUntil Log],
         ["visitor" "jti" "let_go"],
-        [CLOCK CHANGED SEATS TALLY ITEMS HOLD DROP RELEASE];
-    CLOSE = "close", [Meta Visitors Ended], ["visitor" "jti"], [CLOCK ITEMS];
+        [CLOCK CHANGED SEATS TALLY ITEMS HOLD DROP RELEASE ENDED];
+    CLOSE = "close", [Meta Visitors Ended], ["visitor" "jti"], [CLOCK ITEMS ENDED];
     FIND = "find", [Meta Holds Past], ["reservation"], [];
     HOLDS_OF = "holds_of", [Meta Holds Visitors], ["visitor"], [ITEMS];
     HOLDS = "holds", [Meta Holds Ends], ["skip" "batch"], [];

@@ -49,11 +49,9 @@ impl What {
     }
 }
 
-/// Who takes something, for how long, and under which limits.
+/// Who takes something, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taking {
-    /// The definition that the request was checked against.
-    pub revision: u64,
     /// The id of the new hold.
     pub reservation: ReservationId,
     /// Who takes.
@@ -62,10 +60,33 @@ pub struct Taking {
     pub jti: Jti,
     /// How long the hold lasts.
     pub hold_ms: u64,
-    /// What the visitor may hold and have booked, together.
-    pub limit: u64,
     /// What it costs.
     pub total_minor: u64,
+}
+
+/// What somebody wants to take, all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// These seats, none of them twice, at most [`HOLD_SEATS_MAX`](crate::limits::HOLD_SEATS_MAX).
+    Seats(Vec<u32>),
+    /// Tickets of a type without seats.
+    Quantity {
+        /// The type.
+        kind: TicketTypeId,
+        /// How many.
+        quantity: u64,
+        /// How many there are in all.
+        total: u64,
+    },
+}
+
+/// One hold that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Who takes.
+    pub taking: Taking,
+    /// What.
+    pub wanted: Wanted,
 }
 
 /// A booking as the ledger has it.
@@ -98,23 +119,14 @@ pub enum Command {
     },
     /// All bookings are known: holds may be taken.
     Open,
-    /// Takes seats, all or none. No seat is named twice.
-    HoldSeats {
-        /// Who takes.
-        taking: Taking,
-        /// Which seats.
-        seats: Vec<u32>,
-    },
-    /// Takes tickets of a type without seats.
-    HoldQuantity {
-        /// Who takes.
-        taking: Taking,
-        /// The type.
-        kind: TicketTypeId,
-        /// How many.
-        quantity: u64,
-        /// How many there are in all.
-        total: u64,
+    /// Takes seats and tickets: one wish after the other, each all or none. All that was held is one change.
+    Hold {
+        /// The definition that the wishes were checked against.
+        revision: u64,
+        /// What a visitor may hold and have booked, together.
+        limit: u64,
+        /// At most [`HOLD_BATCH_MAX`](crate::limits::HOLD_BATCH_MAX), of reservations that differ.
+        wishes: Vec<Wish>,
     },
     /// Makes a hold last longer by up to `add_ms`; refused when less than `at_least_ms` is possible.
     Extend {
@@ -330,6 +342,17 @@ pub enum Outcome {
         /// Whether to ask again at once.
         more: bool,
     },
+    /// What became of each wish, in their order: a hold, or why there is none.
+    Each(Vec<Result<Hold, Refusal>>),
+    /// These holds were freed because their time was up.
+    Expired {
+        /// Which.
+        holds: Vec<ReservationId>,
+        /// Whether to ask again at once.
+        more: bool,
+        /// In how many milliseconds the next one ends, of those that there are.
+        next_ms: Option<u64>,
+    },
     /// The session is closed: it takes nothing any more.
     Closed,
     /// The session is not done yet.
@@ -357,12 +380,18 @@ pub enum Refusal {
     NotOpen,
     /// The session takes nothing any more.
     SessionEnded,
-    /// These seats are not free.
-    Taken(Vec<u32>),
+    /// These seats are not free, and what each of them is.
+    Taken(Vec<(u32, SeatState)>),
     /// Not so many are left.
-    SoldOut,
+    SoldOut {
+        /// How many are.
+        left: u64,
+    },
     /// The visitor would have too many.
-    LimitExceeded,
+    LimitExceeded {
+        /// How many the visitor has, held and booked.
+        has: u64,
+    },
     /// The visitor has no such hold.
     NotFound,
     /// It is being booked.
@@ -370,7 +399,12 @@ pub enum Refusal {
     /// It is gone.
     Expired,
     /// It cannot last so long.
-    ExtensionLimit,
+    ExtensionLimit {
+        /// How often it was extended.
+        extensions: u64,
+        /// How much longer it could last if it were extended once more.
+        left_ms: u64,
+    },
     /// It is held or sold.
     InUse,
 }

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness. The memory engine is this model behind a lock; the Redis
 //! engine's scripts are held to it by a test that compares replies and complete state.
 
+pub mod best;
 pub mod bits;
 pub mod command;
 mod dump;
@@ -14,7 +15,8 @@ mod taking;
 
 pub use bits::{SeatBits, SeatState};
 pub use command::{
-    Change, Command, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Sold, Taking, Tally, Version, What,
+    Change, Command, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Sold, Taking, Tally, Version, Wanted, What,
+    Wish,
 };
 pub use dump::Dump;
 pub use event::EventBody;

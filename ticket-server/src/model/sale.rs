@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ids::{ReservationId, TicketTypeId},
-    limits::{LOG_ENTRIES_MAX, PAST_HOLDS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
+    limits::{LOG_ENTRIES_MAX, PAST_HOLDS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS, SESSIONS_ENDED_MAX},
 };
 
 /// One event's sale.
@@ -52,10 +52,7 @@ impl Sale {
             Command::Restore { shape } => self.restore(&shape),
             command if self.meta.is_none() => self.without_event(&command),
             Command::Open => self.open(),
-            Command::HoldSeats { taking, seats } => self.hold_seats(taking, seats, now),
-            Command::HoldQuantity { taking, kind, quantity, total } => {
-                self.hold_quantity(taking, kind, quantity, total, now)
-            }
+            Command::Hold { revision, limit, wishes } => self.hold(revision, limit, wishes, now),
             Command::Extend { reservation, visitor, add_ms, at_least_ms } => {
                 self.extend(&reservation, &visitor, add_ms, at_least_ms, now)
             }
@@ -212,7 +209,8 @@ impl Sale {
         for reservation in &holds {
             self.release(reservation, PastState::Expired, now);
         }
-        Outcome::Freed { more: holds.len() == batch, holds }
+        let next_ms = self.ends.first().map(|(end, _)| end.since(now));
+        Outcome::Expired { more: holds.len() == batch, holds, next_ms }
     }
 
     fn forget(&mut self, batch: usize, now: Millis) -> Outcome {
@@ -246,6 +244,12 @@ impl Sale {
             self.ended_until.remove(&(before, jti.to_string()));
         }
         self.ended_until.insert((until, jti.to_string()));
+        if self.ended_until.len() > SESSIONS_ENDED_MAX
+            && let Some((_, oldest)) = self.ended_until.pop_first()
+            && let Ok(oldest) = oldest.parse()
+        {
+            self.ended.remove(&oldest);
+        }
     }
 
     fn end_session(&mut self, visitor: &VisitorId, jti: Jti, let_go: bool, now: Millis) -> Outcome {

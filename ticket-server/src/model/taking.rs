@@ -4,78 +4,85 @@ use queue_core::ids::{Millis, VisitorId};
 
 use super::{
     bits::SeatState,
-    command::{Hold, Outcome, PastState, Refusal, Sold, Taking, What},
+    command::{Hold, Outcome, PastState, Refusal, Sold, Taking, Wanted, What, Wish},
     record::Item,
     sale::Sale,
 };
 use crate::{
-    ids::{ReservationId, TicketTypeId},
+    ids::ReservationId,
     limits::{EXTENSIONS_MAX, HOLD_LIFE_MS_MAX},
 };
 
 impl Sale {
-    pub(super) fn hold_seats(&mut self, taking: Taking, seats: Vec<u32>, now: Millis) -> Outcome {
-        if let Some(answer) = self.before_taking(&taking) {
-            return answer;
-        }
-        let taken: Vec<_> = seats.iter().copied().filter(|&i| self.seats.get(i) != SeatState::Free).collect();
-        if !taken.is_empty() {
-            return Outcome::Refused(Refusal::Taken(taken));
-        }
-        if self.over_limit(&taking, seats.len() as u64) {
-            return Outcome::Refused(Refusal::LimitExceeded);
-        }
-        for &i in &seats {
-            self.seats.set(i, SeatState::Held);
-        }
-        self.changed(SeatState::Held, seats.clone());
-        self.add_hold(taking, What::Seats(seats), now)
-    }
-
-    pub(super) fn hold_quantity(
-        &mut self,
-        taking: Taking,
-        kind: TicketTypeId,
-        quantity: u64,
-        total: u64,
-        now: Millis,
-    ) -> Outcome {
-        if let Some(answer) = self.before_taking(&taking) {
-            return answer;
-        }
-        let tally = self.tallies.get(&kind).copied().unwrap_or_default();
-        if tally.held + tally.sold + quantity > total {
-            return Outcome::Refused(Refusal::SoldOut);
-        }
-        if self.over_limit(&taking, quantity) {
-            return Outcome::Refused(Refusal::LimitExceeded);
-        }
-        self.tally(&kind, |tally| tally.held += quantity);
-        self.changed(SeatState::Held, Vec::new());
-        self.add_hold(taking, What::Quantity { kind, quantity }, now)
-    }
-
-    fn before_taking(&self, taking: &Taking) -> Option<Outcome> {
+    pub(super) fn hold(&mut self, revision: u64, limit: u64, wishes: Vec<Wish>, now: Millis) -> Outcome {
         let version = self.version();
-        if version.revision != taking.revision {
-            return Some(Outcome::Refused(Refusal::Stale));
+        if version.revision != revision {
+            return Outcome::Refused(Refusal::Stale);
         }
         if !version.open {
-            return Some(Outcome::Refused(Refusal::NotOpen));
+            return Outcome::Refused(Refusal::NotOpen);
         }
+        let (mut seats, mut tickets) = (Vec::new(), false);
+        let answers = wishes.into_iter().map(|Wish { taking, wanted }| {
+            let known = self.holds.contains_key(&taking.reservation);
+            let answer = self.hold_one(taking, wanted, limit, now);
+            match &answer {
+                Ok(hold) if !known => match &hold.what {
+                    What::Seats(held) => seats.extend_from_slice(held),
+                    What::Quantity { .. } => tickets = true,
+                },
+                _ => {}
+            }
+            answer
+        });
+        let answers = answers.collect();
+        if !seats.is_empty() {
+            self.changed(SeatState::Held, seats);
+        }
+        if tickets {
+            self.changed(SeatState::Held, Vec::new());
+        }
+        Outcome::Each(answers)
+    }
+
+    fn hold_one(&mut self, taking: Taking, wanted: Wanted, limit: u64, now: Millis) -> Result<Hold, Refusal> {
         if let Some(hold) = self.holds.get(&taking.reservation) {
-            return Some(Outcome::Hold(hold.clone()));
+            return Ok(hold.clone());
         }
-        self.ended.contains_key(&taking.jti).then_some(Outcome::Refused(Refusal::SessionEnded))
+        if self.ended.contains_key(&taking.jti) {
+            return Err(Refusal::SessionEnded);
+        }
+        let what = match wanted {
+            Wanted::Seats(seats) => {
+                let states = seats.iter().map(|&seat| (seat, self.seats.get(seat)));
+                let taken: Vec<_> = states.filter(|(_, state)| *state != SeatState::Free).collect();
+                if !taken.is_empty() {
+                    return Err(Refusal::Taken(taken));
+                }
+                What::Seats(seats)
+            }
+            Wanted::Quantity { kind, quantity, total } => {
+                let tally = self.tallies.get(&kind).copied().unwrap_or_default();
+                let left = total.saturating_sub(tally.held + tally.sold);
+                if quantity > left {
+                    return Err(Refusal::SoldOut { left });
+                }
+                What::Quantity { kind, quantity }
+            }
+        };
+        let has = self.visitors.get(&taking.visitor).map_or(0, |items| items.iter().map(|item| item.count).sum());
+        if has + what.count() > limit {
+            return Err(Refusal::LimitExceeded { has });
+        }
+        match &what {
+            What::Seats(seats) => seats.iter().for_each(|&seat| self.seats.set(seat, SeatState::Held)),
+            What::Quantity { kind, quantity } => self.tally(kind, |tally| tally.held += quantity),
+        }
+        Ok(self.add_hold(taking, what, now))
     }
 
-    fn over_limit(&self, taking: &Taking, more: u64) -> bool {
-        let has: u64 = self.visitors.get(&taking.visitor).map_or(0, |items| items.iter().map(|item| item.count).sum());
-        has + more > taking.limit
-    }
-
-    fn add_hold(&mut self, taking: Taking, what: What, now: Millis) -> Outcome {
-        let Taking { reservation, visitor, jti, hold_ms, total_minor, .. } = taking;
+    fn add_hold(&mut self, taking: Taking, what: What, now: Millis) -> Hold {
+        let Taking { reservation, visitor, jti, hold_ms, total_minor } = taking;
         let item = Item { sold: false, reservation: reservation.clone(), count: what.count(), jti };
         self.visitors.entry(visitor.clone()).or_default().push(item);
         let end = now.plus(hold_ms);
@@ -92,7 +99,7 @@ impl Sale {
             what,
         };
         self.holds.insert(reservation, hold.clone());
-        Outcome::Hold(hold)
+        hold
     }
 
     /// The visitor's live hold; one whose time is up is freed first.
@@ -129,9 +136,11 @@ impl Sale {
         if hold.pinned.is_some() {
             return Outcome::Refused(Refusal::NotHeld);
         }
-        let end = hold.end.plus(add_ms).min(hold.created.plus(HOLD_LIFE_MS_MAX));
+        let last = hold.created.plus(HOLD_LIFE_MS_MAX);
+        let end = hold.end.plus(add_ms).min(last);
         if hold.extensions >= EXTENSIONS_MAX || end < hold.end.plus(at_least_ms) {
-            return Outcome::Refused(Refusal::ExtensionLimit);
+            let (extensions, left_ms) = (hold.extensions.into(), last.since(hold.end));
+            return Outcome::Refused(Refusal::ExtensionLimit { extensions, left_ms });
         }
         self.ends.remove(&(hold.end, reservation.clone()));
         self.ends.insert((end, reservation.clone()));

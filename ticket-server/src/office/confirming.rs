@@ -177,10 +177,15 @@ impl Office {
 
     /// Tells the store what the ledger decided. If it cannot be told now, the settler does it later.
     pub(super) async fn tell(&self, event: &EventId, command: Command) {
+        // A hold that goes on may have ended meanwhile.
+        let expires = matches!(command, Command::Unpin { .. });
         match spans::step(Kind::Client, "ticket store", self.engine.apply(event, command)).await {
             Ok(Outcome::Refused(refusal)) => tracing::info!(%event, ?refusal, "the store does not know the event"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%event, %error, "the store was not told what the ledger decided"),
+        }
+        if expires {
+            self.expiring.wake(event);
         }
     }
 }

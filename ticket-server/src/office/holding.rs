@@ -5,11 +5,12 @@ use std::sync::Arc;
 use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
 use serde_json::json;
 
-use super::{Caller, Office, Reservation, ReservationState, refused, unexpected};
+use super::{Caller, Office, Reservation, ReservationState, refused, store_error, unexpected};
 use crate::{
+    counter::{NoHold, Want},
     ids::{RESERVATION_NONCE_BYTES, ReservationId, SeatId, TicketTypeId},
-    limits::EXTEND_MS_DEFAULT,
-    model::{Command, Hall, Outcome, Refusal, Taking},
+    limits::{EXTEND_MS_DEFAULT, EXTENSIONS_MAX, HOLD_LIFE_MS_MAX, HOLD_SEATS_MAX},
+    model::{Command, Hall, Outcome, Refusal, SeatState, Taking, Wanted},
     sessions::Standing,
 };
 
@@ -18,8 +19,24 @@ use crate::{
 pub enum HoldWish {
     /// These seats, all or none; none is named twice.
     Seats(Vec<SeatId>),
-    /// So many tickets of a type without seats.
-    Quantity(TicketTypeId, u64),
+    /// So many tickets of a type: the best free seats, if it has any.
+    Tickets {
+        /// The type.
+        kind: TicketTypeId,
+        /// How many.
+        quantity: u64,
+        /// Whether the seats must be next to each other.
+        together: bool,
+    },
+}
+
+impl HoldWish {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Seats(seats) => seats.len() as u64,
+            Self::Tickets { quantity, .. } => *quantity,
+        }
+    }
 }
 
 impl Office {
@@ -36,7 +53,7 @@ impl Office {
         let outcome = match &result {
             Ok(_) => "held",
             Err(error) => match error.code() {
-                Code::SeatTaken | Code::SoldOut => "taken",
+                Code::SeatTaken | Code::SoldOut | Code::NotTogether => "taken",
                 Code::LimitExceeded => "limit",
                 Code::SessionEnded | Code::WrongEvent => "session",
                 Code::StoreUnavailable | Code::Overloaded => "unavailable",
@@ -79,47 +96,32 @@ impl Office {
         wish: &HoldWish,
         hold_ms: u64,
     ) -> Result<Reservation, Retry> {
+        let (want, total_minor) = want(hall, wish)?;
         let nonce = random_nonce()?;
-        let mut taking = Taking {
-            revision: hall.revision,
+        let taking = Taking {
             reservation: ReservationId::mint(&hall.event, &caller.visitor, nonce),
             visitor: caller.visitor.clone(),
             jti: caller.jti,
             hold_ms,
-            limit: hall.body.max_seats_per_visitor,
-            total_minor: 0,
+            total_minor,
         };
-        let command = match wish {
-            HoldWish::Seats(names) => {
-                let seats = find_seats(hall, names)?;
-                taking.total_minor = seats.iter().map(|&seat| hall.price_of(seat)).sum();
-                Command::HoldSeats { taking, seats }
-            }
-            HoldWish::Quantity(id, quantity) => {
-                let kind = hall.body.ticket_type(id).ok_or(Code::TicketTypeNotFound)?;
-                let total = kind.quantity.ok_or_else(|| {
-                    ApiError::invalid("ticketTypeId", "has seats: reserve them at /api/v1/seats/reserve")
-                })?;
-                taking.total_minor = kind.price_minor * quantity;
-                Command::HoldQuantity { taking, kind: id.clone(), quantity: *quantity, total }
-            }
-        };
-        match self.ask(&hall.event, command).await? {
-            Outcome::Hold(hold) => {
+        match self.counter.take(hall, taking, want).await {
+            Ok(hold) => {
                 self.sessions.holds(&hall.event, &caller.visitor, caller.jti, hold.end);
                 Ok(Reservation::of_hold(hall, hold, ReservationState::Held))
             }
-            Outcome::Refused(Refusal::Stale) => Err(Retry::Stale),
-            Outcome::Refused(Refusal::Taken(seats)) => {
-                let names: Vec<_> = seats.iter().filter_map(|&seat| hall.name_of(seat)).collect();
-                Err(ApiError::new(Code::SeatTaken).details(json!({"seatIds": names})).into())
+            Err(NoHold::Refused(Refusal::Stale)) => Err(Retry::Stale),
+            Err(NoHold::Refused(refusal @ (Refusal::NoEvent | Refusal::NotOpen))) => {
+                // The store lost the event, or it is being loaded: holds are refused until all bookings are known.
+                self.reload(&hall.event);
+                Err(ApiError::new(Code::StoreUnavailable).log(format!("{refusal:?} for {}", hall.event)).into())
             }
-            Outcome::Refused(Refusal::LimitExceeded) => {
-                let limit = hall.body.max_seats_per_visitor;
-                Err(ApiError::new(Code::LimitExceeded).details(json!({"maxSeatsPerVisitor": limit})).into())
+            Err(NoHold::Refused(refusal)) => Err(not_taken(hall, wish, refusal).into()),
+            Err(NoHold::NotTogether { left, together }) => {
+                let details = json!({"available": left, "together": together, "quantity": wish.count()});
+                Err(ApiError::new(Code::NotTogether).details(details).into())
             }
-            Outcome::Refused(refusal) => Err(refused(&refusal).into()),
-            other => Err(unexpected(&other).into()),
+            Err(NoHold::Engine(error)) => Err(store_error(error).into()),
         }
     }
 
@@ -171,6 +173,12 @@ impl Office {
 
     /// Why something that is no live hold of the caller cannot be finished.
     pub(super) async fn not_held(&self, caller: &Caller, reservation: &ReservationId, refusal: &Refusal) -> ApiError {
+        if let Refusal::ExtensionLimit { extensions, left_ms } = refusal {
+            return refused(refusal).details(json!({
+                "extensions": extensions, "extensionsMax": EXTENSIONS_MAX,
+                "secondsLeft": left_ms / 1000, "holdSecondsMax": HOLD_LIFE_MS_MAX / 1000,
+            }));
+        }
         if !matches!(refusal, Refusal::NotFound | Refusal::Expired) {
             return refused(refusal);
         }
@@ -213,12 +221,57 @@ impl<E: Into<ApiError>> From<E> for Retry {
     }
 }
 
-fn find_seats(hall: &Hall, names: &[SeatId]) -> Result<Vec<u32>, ApiError> {
-    let missing: Vec<_> = names.iter().filter(|name| hall.index_of(name.as_str()).is_none()).collect();
-    if !missing.is_empty() {
-        return Err(ApiError::new(Code::SeatNotFound).details(json!({"seatIds": missing})));
+/// What the store is asked for, and what it costs.
+fn want(hall: &Hall, wish: &HoldWish) -> Result<(Want, u64), ApiError> {
+    let (id, quantity, together) = match wish {
+        HoldWish::Seats(names) => {
+            let seats = find_seats(hall, names)?;
+            let total_minor = seats.iter().map(|&seat| hall.price_of(seat)).sum();
+            return Ok((Want::This(Wanted::Seats(seats)), total_minor));
+        }
+        HoldWish::Tickets { kind, quantity, together } => (kind, *quantity, *together),
+    };
+    let kind = hall.body.ticket_type(id).ok_or(Code::TicketTypeNotFound)?;
+    let total_minor = kind.price_minor * quantity;
+    if let Some(total) = kind.quantity {
+        return Ok((Want::This(Wanted::Quantity { kind: id.clone(), quantity, total }), total_minor));
     }
-    Ok(names.iter().filter_map(|name| hall.index_of(name.as_str())).collect())
+    let count = usize::try_from(quantity).ok().filter(|count| *count <= HOLD_SEATS_MAX);
+    let count = count.ok_or_else(|| {
+        ApiError::invalid("quantity", format!("must be at most {HOLD_SEATS_MAX} for a type with seats"))
+    })?;
+    Ok((Want::Best { kind: id.clone(), count, together }, total_minor))
+}
+
+/// Which seat or limit it is that there is no hold for.
+fn not_taken(hall: &Hall, wish: &HoldWish, refusal: Refusal) -> ApiError {
+    let error = refused(&refusal);
+    match refusal {
+        Refusal::Taken(seats) => {
+            let named = |(seat, state): &(u32, SeatState)| Some((hall.name_of(*seat)?, state.name()));
+            let named: Vec<_> = seats.iter().filter_map(named).collect();
+            let names: Vec<_> = named.iter().map(|(name, _)| name).collect();
+            let why: Vec<_> = named.iter().map(|(name, state)| format!("{name} is {}", state.to_lowercase())).collect();
+            error.message(format!("Taken: {}.", why.join(", "))).details(json!({"seatIds": names}))
+        }
+        Refusal::SoldOut { left } => error.details(json!({"available": left, "quantity": wish.count()})),
+        Refusal::LimitExceeded { has } => {
+            let limit = hall.body.max_seats_per_visitor;
+            let wanted = wish.count();
+            error.details(json!({"limit": limit, "held": has, "wanted": wanted, "maxSeatsPerVisitor": limit}))
+        }
+        _ => error,
+    }
+}
+
+fn find_seats(hall: &Hall, names: &[SeatId]) -> Result<Vec<u32>, ApiError> {
+    let mut seats = Vec::with_capacity(names.len());
+    seats.extend(names.iter().map_while(|name| hall.index_of(name.as_str())));
+    if seats.len() == names.len() {
+        return Ok(seats);
+    }
+    let missing: Vec<_> = names.iter().filter(|name| hall.index_of(name.as_str()).is_none()).collect();
+    Err(ApiError::new(Code::SeatNotFound).details(json!({"seatIds": missing})))
 }
 
 fn random_nonce() -> Result<[u8; RESERVATION_NONCE_BYTES], ApiError> {

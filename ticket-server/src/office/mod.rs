@@ -7,6 +7,7 @@
 mod booking;
 mod catalog;
 mod confirming;
+mod expiring;
 mod holding;
 pub mod loading;
 mod reading;
@@ -34,6 +35,7 @@ pub use seatmap::{Availability, SeatView};
 
 use crate::{
     clock::Clock,
+    counter::Counter,
     engine::{Engine, EngineError},
     ids::ReservationId,
     ledger::{Ledger, LedgerError},
@@ -66,6 +68,8 @@ pub struct Office {
     pub(crate) ledger: Ledger,
     /// The events.
     pub catalog: Catalog,
+    counter: Counter,
+    expiring: expiring::Wakes,
     pub(crate) sessions: Sessions,
     pub(crate) clock: Clock,
     /// Told when something may have to go to the queue.
@@ -88,6 +92,8 @@ impl Office {
     ) -> (Arc<Self>, mpsc::Receiver<EventId>) {
         let (reloads, reloading) = mpsc::channel(RELOADS_WAITING_MAX);
         let office = Self {
+            counter: Counter::new(Arc::clone(&engine)),
+            expiring: expiring::Wakes::default(),
             engine,
             ledger,
             catalog: Catalog::default(),
@@ -168,12 +174,12 @@ fn refused(refusal: &Refusal) -> ApiError {
         Refusal::NoEvent | Refusal::NotOpen | Refusal::Stale => Code::StoreUnavailable,
         Refusal::SessionEnded => Code::SessionEnded,
         Refusal::Taken(_) => Code::SeatTaken,
-        Refusal::SoldOut => Code::SoldOut,
-        Refusal::LimitExceeded => Code::LimitExceeded,
+        Refusal::SoldOut { .. } => Code::SoldOut,
+        Refusal::LimitExceeded { .. } => Code::LimitExceeded,
         Refusal::NotFound => Code::ReservationNotFound,
         Refusal::NotHeld => Code::ReservationNotHeld,
         Refusal::Expired => Code::HoldExpired,
-        Refusal::ExtensionLimit => Code::ExtensionLimit,
+        Refusal::ExtensionLimit { .. } => Code::ExtensionLimit,
         Refusal::InUse => Code::SeatsInUse,
     };
     code.into()

@@ -1,5 +1,5 @@
-//! What runs in the background: expired holds are freed, what was kept long enough is forgotten,
-//! and pinned holds whose process died are settled.
+//! What runs in the background: what was kept long enough is forgotten, and pinned holds whose process died
+//! are settled.
 //!
 //! A settler asks the ledger to insert an ABORTED row under the hold's reservation id. Whoever
 //! inserts that row first, the confirming request or the settler, has decided; only then is the
@@ -18,8 +18,6 @@ use crate::{
     model::{Command, Hold, Outcome},
 };
 
-/// Expired holds are looked for this often: one is free within a second.
-const EXPIRE_PERIOD: Duration = Duration::from_millis(250);
 /// Pinned holds and old news are looked for this often.
 const SETTLE_PERIOD: Duration = Duration::from_secs(2);
 /// A hold that is pinned for so long has lost its confirming request.
@@ -28,18 +26,8 @@ pub const PIN_SETTLE_MS: u64 = 10_000;
 const EVENTS_AT_ONCE: usize = 16;
 
 const _: () = assert!(PIN_SETTLE_MS > 2 * WRITE_TIMEOUT_MS, "a request that still waits for the ledger is left alone");
-const _: () = assert!(EXPIRE_PERIOD.as_millis() < 1_000, "an expired hold is free within a second");
 
 impl Office {
-    /// Frees expired holds until told to stop.
-    pub async fn expire_holds(self: Arc<Self>, stop: CancellationToken) {
-        let pass = |event: EventId| {
-            let office = Arc::clone(&self);
-            async move { office.expire(&event).await }
-        };
-        self.each_period(EXPIRE_PERIOD, stop, pass).await;
-    }
-
     /// Settles pinned holds and forgets old news until told to stop.
     pub async fn settle_holds(self: Arc<Self>, stop: CancellationToken) {
         let pass = |event: EventId| {
@@ -67,27 +55,6 @@ impl Office {
             }
             if self.engine.is_up() {
                 stream::iter(self.catalog.ids()).for_each_concurrent(EVENTS_AT_ONCE, &pass).await;
-            }
-        }
-    }
-
-    async fn expire(&self, event: &EventId) {
-        loop {
-            match self.engine.apply(event, Command::Expire { batch: END_BATCH_MAX }).await {
-                Ok(Outcome::Freed { holds, more }) => {
-                    if !holds.is_empty() {
-                        metrics::counter!("usher_ticket_holds_expired_total").increment(holds.len() as u64);
-                        // A session may be done now.
-                        self.outbox.notify_one();
-                    }
-                    if !more {
-                        return;
-                    }
-                }
-                Ok(Outcome::Refused(_)) => return self.reload(event),
-                Ok(other) => return tracing::error!(%event, ?other, "an answer that expiring does not have"),
-                // The store's state says what is wrong; the next pass tries again.
-                Err(_) => return,
             }
         }
     }

@@ -51,7 +51,8 @@ pub async fn tickets(request: &mut Request) -> Result<Wish, ApiError> {
     wish(body, |fields| {
         let kind = fields.id("ticketTypeId");
         let quantity = fields.number("quantity", 1..=VISITOR_SEATS_MAX);
-        Some(HoldWish::Quantity(kind?, quantity?))
+        let together = fields.optional_flag("together");
+        Some(HoldWish::Tickets { kind: kind?, quantity: quantity?, together: together.unwrap_or(false) })
     })
 }
 

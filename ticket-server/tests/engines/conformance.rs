@@ -23,7 +23,8 @@ use ticket_server::{
     ids::{Epoch, ReservationId},
     limits::{HOLD_LIFE_MS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
     model::{
-        Change, Command, Hold, Outcome, PastState, Refusal, SeatState, Shape, Snapshot, Sold, Taking, Version, What,
+        Change, Command, Hold, Outcome, PastState, Refusal, SeatState, Shape, Snapshot, Sold, Taking, Version, Wanted,
+        What, Wish,
     },
 };
 
@@ -71,12 +72,19 @@ impl Bench {
 
     async fn hold(&self, id: &str, who: u8, seats: &[u32]) -> Outcome {
         let taking = taking(id, who, jti(who, 0));
-        self.ask(Command::HoldSeats { taking, seats: seats.to_vec() }).await
+        self.hold_as(taking, Wanted::Seats(seats.to_vec())).await
+    }
+
+    async fn hold_as(&self, taking: Taking, wanted: Wanted) -> Outcome {
+        match self.ask(hold_all(vec![Wish { taking, wanted }])).await {
+            Outcome::Each(mut answers) => answers.remove(0).map_or_else(Outcome::Refused, Outcome::Hold),
+            other => other,
+        }
     }
 
     async fn take(&self, id: &str, who: u8, quantity: u64) -> Outcome {
         let taking = taking(id, who, jti(who, 0));
-        self.ask(Command::HoldQuantity { taking, kind: kind(0), quantity, total: 5 }).await
+        self.hold_as(taking, Wanted::Quantity { kind: kind(0), quantity, total: 5 }).await
     }
 
     async fn pin(&self, id: &str, who: u8) -> Outcome {
@@ -102,7 +110,7 @@ impl Bench {
 
     async fn expire(&self) -> Vec<String> {
         match self.ask(Command::Expire { batch: 100 }).await {
-            Outcome::Freed { holds, .. } => holds.iter().map(ToString::to_string).collect(),
+            Outcome::Expired { holds, .. } => holds.iter().map(ToString::to_string).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -120,7 +128,11 @@ impl Bench {
 }
 
 fn taking(id: &str, who: u8, jti: Jti) -> Taking {
-    Taking { revision: 1, reservation: r(id), visitor: visitor(who), jti, hold_ms: 60_000, limit: 4, total_minor: 100 }
+    Taking { reservation: r(id), visitor: visitor(who), jti, hold_ms: 60_000, total_minor: 100 }
+}
+
+fn hold_all(wishes: Vec<Wish>) -> Command {
+    Command::Hold { revision: 1, limit: 4, wishes }
 }
 
 fn r(id: &str) -> ReservationId {
@@ -151,6 +163,8 @@ macro_rules! scenarios {
 
 scenarios! {
     seats_are_held_all_or_none;
+    wishes_of_one_batch_are_served_in_order;
+    whoever_expires_learns_when_the_next_one_ends;
     the_limit_counts_what_is_held_and_sold;
     tickets_without_seats_run_out;
     holds_expire_at_their_end;
@@ -171,7 +185,10 @@ scenarios! {
 async fn seats_are_held_all_or_none(b: Bench) {
     let hold = held(b.hold("r1", 0, &[1, 2]).await);
     assert_eq!((hold.created.0, hold.end.0, hold.what), (START, START + 60_000, What::Seats(vec![1, 2])));
-    assert_eq!(b.hold("r2", 1, &[0, 2, 1]).await, refused(Refusal::Taken(vec![2, 1])));
+    assert_eq!(
+        b.hold("r2", 1, &[0, 2, 1]).await,
+        refused(Refusal::Taken(vec![(2, SeatState::Held), (1, SeatState::Held)]))
+    );
     assert_eq!(b.state(0).await, SeatState::Free);
     assert_eq!(
         held(b.hold("r1", 0, &[1, 2]).await).reservation,
@@ -180,20 +197,77 @@ async fn seats_are_held_all_or_none(b: Bench) {
     );
 }
 
+async fn wishes_of_one_batch_are_served_in_order(b: Bench) {
+    let before = b.snapshot().await.version.version;
+    let wish = |id: &str, who, seats: &[u32]| Wish {
+        taking: taking(id, who, jti(who, 0)),
+        wanted: Wanted::Seats(seats.to_vec()),
+    };
+    let tickets = |id: &str, who, quantity| Wish {
+        taking: taking(id, who, jti(who, 0)),
+        wanted: Wanted::Quantity { kind: kind(0), quantity, total: 5 },
+    };
+    b.ask(Command::EndSession { visitor: visitor(2), jti: jti(2, 0), let_go: true }).await;
+    let wishes = vec![
+        wish("r1", 0, &[1, 2, 4]),
+        wish("r2", 1, &[0, 5, 4, 1]),
+        wish("r3", 0, &[0, 5]),
+        wish("r4", 1, &[5, 6]),
+        wish("r5", 2, &[7]),
+        tickets("r6", 3, 4),
+        tickets("r7", 1, 2),
+        tickets("r8", 0, 1),
+    ];
+    let Outcome::Each(answers) = b.ask(hold_all(wishes)).await else { panic!() };
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.map(|hold| hold.reservation.to_string())).collect();
+    let held = |id: &str| Ok(id.to_owned());
+    let expected = [
+        held("r1"),
+        Err(Refusal::Taken(vec![(4, SeatState::Held), (1, SeatState::Held)])),
+        Err(Refusal::LimitExceeded { has: 3 }),
+        held("r4"),
+        Err(Refusal::SessionEnded),
+        held("r6"),
+        Err(Refusal::SoldOut { left: 1 }),
+        held("r8"),
+    ];
+    assert_eq!(answers, expected);
+    assert_eq!((b.state(0).await, b.state(6).await), (SeatState::Free, SeatState::Held));
+    let change = |version, seats: &[u32]| Change { version, state: SeatState::Held, seats: seats.to_vec() };
+    let expected = vec![change(before + 1, &[1, 2, 4, 5, 6]), change(before + 2, &[])];
+    let Outcome::Changes(_, Some(changes)) = b.ask(Command::Changes { after: before, batch: 9 }).await else {
+        panic!()
+    };
+    assert_eq!(changes, expected, "what was held together is one change");
+}
+
+async fn whoever_expires_learns_when_the_next_one_ends(b: Bench) {
+    let expire = |batch| b.ask(Command::Expire { batch });
+    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![], more: false, next_ms: None });
+    held(b.hold("r1", 0, &[1]).await);
+    b.wait(1_000);
+    held(b.hold("r2", 0, &[2]).await);
+    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![], more: false, next_ms: Some(59_000) });
+    b.wait(59_000);
+    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![r("r1")], more: false, next_ms: Some(1_000) });
+    b.wait(1_000);
+    assert_eq!(expire(1).await, Outcome::Expired { holds: vec![r("r2")], more: true, next_ms: None });
+}
+
 async fn the_limit_counts_what_is_held_and_sold(b: Bench) {
     held(b.hold("r1", 0, &[0, 1]).await);
     b.pin("r1", 0).await;
     b.book("r1", 0, What::Seats(vec![0, 1])).await;
     held(b.take("r2", 0, 1).await);
-    assert_eq!(b.hold("r3", 0, &[2, 3]).await, refused(Refusal::LimitExceeded));
-    assert_eq!(b.take("r3", 0, 2).await, refused(Refusal::LimitExceeded));
+    assert_eq!(b.hold("r3", 0, &[2, 3]).await, refused(Refusal::LimitExceeded { has: 3 }));
+    assert_eq!(b.take("r3", 0, 2).await, refused(Refusal::LimitExceeded { has: 3 }));
     held(b.hold("r4", 0, &[2]).await);
     held(b.hold("r5", 1, &[3]).await);
 }
 
 async fn tickets_without_seats_run_out(b: Bench) {
     held(b.take("r1", 0, 3).await);
-    assert_eq!(b.take("r2", 1, 3).await, refused(Refusal::SoldOut));
+    assert_eq!(b.take("r2", 1, 3).await, refused(Refusal::SoldOut { left: 2 }));
     held(b.take("r3", 1, 2).await);
     b.cancel("r1", 0).await;
     b.book("r3", 1, What::Quantity { kind: kind(0), quantity: 2 }).await;
@@ -220,11 +294,12 @@ async fn holds_are_extended_twice_and_live_fifteen_minutes(b: Bench) {
     held(b.hold("r1", 0, &[1]).await);
     assert_eq!(held(b.extend("r1", 0, 60_000, 60_000).await).end.0, START + 120_000);
     assert_eq!(held(b.extend("r1", 0, 1_000, 1_000).await).extensions, 2);
-    assert_eq!(b.extend("r1", 0, 1_000, 1).await, refused(Refusal::ExtensionLimit));
+    let limit = |extensions, left_ms| refused(Refusal::ExtensionLimit { extensions, left_ms });
+    assert_eq!(b.extend("r1", 0, 1_000, 1).await, limit(2, HOLD_LIFE_MS_MAX - 121_000));
     held(b.hold("r2", 0, &[2]).await);
-    assert_eq!(b.extend("r2", 0, HOLD_LIFE_MS_MAX, HOLD_LIFE_MS_MAX).await, refused(Refusal::ExtensionLimit));
+    assert_eq!(b.extend("r2", 0, HOLD_LIFE_MS_MAX, HOLD_LIFE_MS_MAX).await, limit(0, HOLD_LIFE_MS_MAX - 60_000));
     assert_eq!(held(b.extend("r2", 0, HOLD_LIFE_MS_MAX, 1).await).end.0, START + HOLD_LIFE_MS_MAX);
-    assert_eq!(b.extend("r2", 0, 1_000, 1).await, refused(Refusal::ExtensionLimit));
+    assert_eq!(b.extend("r2", 0, 1_000, 1).await, limit(1, 0));
 }
 
 async fn somebody_elses_hold_is_not_found(b: Bench) {
@@ -276,7 +351,7 @@ async fn bookings_are_marked_whatever_the_store_believed(b: Bench) {
     assert_eq!(b.snapshot().await.tallies[&kind(0)].sold, 2);
     b.cancel("r1", 0).await;
     assert_eq!((b.state(1).await, b.state(2).await), (SeatState::Free, SeatState::Sold));
-    assert_eq!(b.take("r3", 1, 2).await, refused(Refusal::LimitExceeded), "bookings count once");
+    assert_eq!(b.take("r3", 1, 2).await, refused(Refusal::LimitExceeded { has: 3 }), "bookings count once");
     held(b.take("r3", 1, 1).await);
 }
 
@@ -285,7 +360,7 @@ async fn an_ended_session_takes_nothing(b: Bench) {
     held(b.hold("r2", 0, &[2]).await);
     held(b.pin("r2", 0).await);
     let other = Taking { reservation: r("r3"), ..taking("r3", 0, jti(0, 1)) };
-    held(b.ask(Command::HoldSeats { taking: other, seats: vec![3] }).await);
+    held(b.hold_as(other, Wanted::Seats(vec![3])).await);
     let end = |let_go| Command::EndSession { visitor: visitor(0), jti: jti(0, 0), let_go };
     assert_eq!(b.ask(end(false)).await, Outcome::Freed { holds: vec![], more: false });
     assert_eq!(b.hold("r4", 0, &[4]).await, refused(Refusal::SessionEnded));
@@ -306,7 +381,7 @@ async fn a_session_closes_when_nothing_is_open(b: Bench) {
     assert_eq!(b.close(0).await, Outcome::Closed);
     assert_eq!(b.hold("r3", 0, &[3]).await, refused(Refusal::SessionEnded));
     let other = taking("r4", 0, jti(0, 1));
-    held(b.ask(Command::HoldSeats { taking: other, seats: vec![3] }).await);
+    held(b.hold_as(other, Wanted::Seats(vec![3])).await);
     b.ask(Command::Cancel { reservation: r("r4"), visitor: visitor(0) }).await;
     let close = Command::Close { visitor: visitor(0), jti: jti(0, 1) };
     assert_eq!(b.ask(close).await, Outcome::NotDone, "a later session has no booking of its own yet");
@@ -339,10 +414,10 @@ async fn a_restored_sale_is_not_open(b: Bench) {
     assert_eq!(ask(Command::Snapshot).await.unwrap(), refused(Refusal::NoEvent));
     assert_eq!(ask(Command::Open).await.unwrap(), refused(Refusal::NoEvent));
     assert_eq!(ask(Command::Restore { shape: shape(1, 4, &[], 5) }).await.unwrap(), Outcome::Done);
-    let hold = || Command::HoldSeats { taking: taking("r1", 0, jti(0, 0)), seats: vec![1] };
+    let hold = || hold_all(vec![Wish { taking: taking("r1", 0, jti(0, 0)), wanted: Wanted::Seats(vec![1]) }]);
     assert_eq!(ask(hold()).await.unwrap(), refused(Refusal::NotOpen));
     assert_eq!(ask(Command::Open).await.unwrap(), Outcome::Done);
-    held(ask(hold()).await.unwrap());
+    assert!(matches!(ask(hold()).await.unwrap(), Outcome::Each(answers) if answers[0].is_ok()));
     assert_eq!(ask(Command::Restore { shape: shape(1, 4, &[], 5) }).await.unwrap(), Outcome::Done);
     let Outcome::Version(Version { open, .. }) = ask(Command::Version).await.unwrap() else { panic!() };
     assert!(open, "a sale that is there goes on");

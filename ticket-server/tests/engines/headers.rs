@@ -77,6 +77,7 @@ fn bounds_in_scripts_are_the_bounds_in_the_table() {
         ("PAST_KEPT_MS", limits::PAST_KEPT_MS),
         ("PAST_HOLDS_MAX", limits::PAST_HOLDS_MAX as u64),
         ("SESSION_KEPT_MS", limits::SESSION_KEPT_MS),
+        ("SESSIONS_ENDED_MAX", limits::SESSIONS_ENDED_MAX as u64),
     ] {
         let line = format!("local {name} = {value}\n");
         assert_eq!(all.matches(&format!("local {name} =")).count(), all.matches(&line).count(), "{name}");

@@ -6,8 +6,8 @@ use crate::steps::{Step, World, sequence};
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use queue_core::ids::{Generation, Jti, Seq, VisitorId};
 use ticket_server::ids::ReservationId;
-use ticket_server::limits::PAST_HOLDS_MAX;
-use ticket_server::model::{Command, Outcome, Refusal, Taking, What};
+use ticket_server::limits::{PAST_HOLDS_MAX, SESSIONS_ENDED_MAX};
+use ticket_server::model::{Command, Outcome, Refusal, Taking, Wanted, What, Wish};
 
 /// What was handed out, noted apart from the model.
 #[derive(Default)]
@@ -21,14 +21,19 @@ struct Auditor {
 impl Auditor {
     fn audit(&mut self, command: &Command, outcome: &Outcome) -> Result<(), TestCaseError> {
         match (command, outcome) {
-            // A hold that was answered before is answered as it stands.
-            (Command::HoldSeats { taking, seats }, Outcome::Hold(_))
-                if self.seen.insert(taking.reservation.clone()) =>
-            {
-                for seat in seats {
-                    let before = self.held.insert(*seat, taking.reservation.to_string());
-                    prop_assert!(before.is_none(), "seat {seat} of {before:?} was held again");
-                    prop_assert!(!self.sold.contains(seat), "seat {seat} was sold and then held");
+            (Command::Hold { wishes, .. }, Outcome::Each(answers)) => {
+                prop_assert_eq!(wishes.len(), answers.len());
+                for hold in answers.iter().flatten() {
+                    // A hold that was answered before is answered as it stands.
+                    let What::Seats(seats) = &hold.what else { continue };
+                    if !self.seen.insert(hold.reservation.clone()) {
+                        continue;
+                    }
+                    for seat in seats {
+                        let before = self.held.insert(*seat, hold.reservation.to_string());
+                        prop_assert!(before.is_none(), "seat {seat} of {before:?} was held again");
+                        prop_assert!(!self.sold.contains(seat), "seat {seat} was sold and then held");
+                    }
                 }
             }
             (Command::Book { bookings }, Outcome::Done) => {
@@ -39,7 +44,7 @@ impl Auditor {
                     }
                 }
             }
-            (_, Outcome::Freed { holds, .. }) => {
+            (_, Outcome::Freed { holds, .. } | Outcome::Expired { holds, .. }) => {
                 for hold in holds {
                     self.held.retain(|_, id| *id != hold.to_string());
                 }
@@ -67,9 +72,12 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         let Some(command) = world.resolve(step) else { continue };
         let before = world.model.dump();
         let outcome = world.model.apply(command.clone(), world.now);
-        if let Outcome::Refused(refusal) = &outcome
-            && *refusal != Refusal::Expired
-        {
+        let refused = match &outcome {
+            Outcome::Refused(refusal) => *refusal != Refusal::Expired,
+            Outcome::Each(answers) => answers.iter().all(Result::is_err),
+            _ => false,
+        };
+        if refused {
             prop_assert_eq!(&world.model.dump(), &before, "{:?} was refused and changed something", command);
         }
         world.model.check().map_err(|problem| TestCaseError::fail(format!("after {command:?}: {problem}")))?;
@@ -113,16 +121,15 @@ fn only_so_many_past_holds_are_remembered() {
     let visitor = VisitorId::new("a_1").unwrap();
     for n in 0..=PAST_HOLDS_MAX {
         let taking = Taking {
-            revision: 1,
             reservation: id(n),
             visitor: visitor.clone(),
             jti: Jti { generation: Generation(1), seq: Seq(1) },
             hold_ms: 10_000,
-            limit: 5,
             total_minor: 0,
         };
-        let held = world.model.apply(Command::HoldSeats { taking, seats: vec![0] }, world.now);
-        assert!(matches!(held, Outcome::Hold(_)), "{held:?}");
+        let wishes = vec![Wish { taking, wanted: Wanted::Seats(vec![0]) }];
+        let held = world.model.apply(Command::Hold { revision: 1, limit: 5, wishes }, world.now);
+        assert!(matches!(&held, Outcome::Each(answers) if answers[0].is_ok()), "{held:?}");
         world.model.apply(Command::Cancel { reservation: id(n), visitor: visitor.clone() }, world.now);
     }
     let mut find = |n| world.model.apply(Command::Find { reservation: id(n) }, world.now);
@@ -130,4 +137,23 @@ fn only_so_many_past_holds_are_remembered() {
     assert!(matches!(find(1), Outcome::Past(..)) && matches!(find(PAST_HOLDS_MAX), Outcome::Past(..)));
     let dump = world.model.dump();
     assert_eq!((dump.past.len(), dump.past_until.len()), (PAST_HOLDS_MAX, PAST_HOLDS_MAX));
+}
+
+/// Sessions end for ever, within the time for which their ends are remembered.
+#[test]
+fn only_so_many_ended_sessions_are_remembered() {
+    let mut world = World::default();
+    for command in world.begin() {
+        world.model.apply(command, world.now);
+    }
+    let visitor = VisitorId::new("a_1").unwrap();
+    for n in 0..=SESSIONS_ENDED_MAX {
+        // All ends differ in time, so that the first is the first to go.
+        let jti = Jti { generation: Generation(1), seq: Seq(n as u64 + 1) };
+        let end = Command::EndSession { visitor: visitor.clone(), jti, let_go: false };
+        world.model.apply(end, world.now.plus(n as u64));
+    }
+    let ended = world.model.dump().ended;
+    assert_eq!(ended.len(), SESSIONS_ENDED_MAX);
+    assert!(!ended.contains_key(&Jti { generation: Generation(1), seq: Seq(1) }.to_string()));
 }

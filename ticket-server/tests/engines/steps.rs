@@ -5,11 +5,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
-use queue_core::ids::{Generation, Jti, Millis, Seq, VisitorId};
+use queue_core::ids::{EventId, Generation, Jti, Millis, Seq, VisitorId};
 use ticket_server::{
     ids::{Epoch, ReservationId, TicketTypeId},
     limits::{HOLD_LIFE_MS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
-    model::{Command, Outcome, Sale, Shape, Sold, Taking, What},
+    model::{
+        Command, EventBody, Hall, Outcome, Sale, Shape, Sold, Taking, Wanted, What, Wish,
+        best::{Floor, Plan},
+    },
 };
 
 pub const START: u64 = 1_700_000_000_000;
@@ -22,8 +25,7 @@ pub enum Step {
     Configure { stale: bool, seats: u32, blocked: Vec<u32>, quantity: Option<u64> },
     Restore { ahead: u64, seats: u32, blocked: Vec<u32> },
     Open,
-    HoldSeats { visitor: u8, session: u8, seats: Vec<u32>, hold_ms: u64, stale: bool, again: Option<usize> },
-    HoldQuantity { visitor: u8, session: u8, kind: u8, quantity: u64, hold_ms: u64 },
+    Hold { wishes: Vec<WishStep>, stale: bool },
     Extend { hold: usize, other: bool, add_ms: u64, at_least_ms: u64 },
     Cancel { hold: usize, other: bool },
     Pin { hold: usize, other: bool },
@@ -42,6 +44,45 @@ pub enum Step {
     Version,
     Snapshot,
     Changes { back: u64, batch: usize },
+}
+
+/// One wish of a step.
+#[derive(Clone, Debug)]
+pub struct WishStep {
+    visitor: u8,
+    session: u8,
+    hold_ms: u64,
+    what: WishFor,
+}
+
+#[derive(Clone, Debug)]
+pub enum WishFor {
+    Seats(Vec<u32>),
+    /// The same call again, whose first answer was lost.
+    Again(usize),
+    Quantity {
+        kind: u8,
+        quantity: u64,
+    },
+    Best {
+        count: usize,
+        together: bool,
+    },
+}
+
+fn wish() -> impl Strategy<Value = WishStep> {
+    let what = prop_oneof![
+        10 => seats().prop_map(WishFor::Seats),
+        1 => (0..6_usize).prop_map(WishFor::Again),
+        5 => (0..2_u8, 1..4_u64).prop_map(|(kind, quantity)| WishFor::Quantity { kind, quantity }),
+        3 => (1..4_usize, any::<bool>()).prop_map(|(count, together)| WishFor::Best { count, together }),
+    ];
+    (0..3_u8, 0..2_u8, 10_000..60_000_u64, what).prop_map(|(visitor, session, hold_ms, what)| WishStep {
+        visitor,
+        session,
+        hold_ms,
+        what,
+    })
 }
 
 fn seats() -> impl Strategy<Value = Vec<u32>> {
@@ -77,13 +118,9 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (0..2_u64, hall())
             .prop_map(|(ahead, (seats, blocked))| Step::Restore { ahead, seats, blocked }),
         1 => Just(Step::Open),
-        16 => (who(), seats(), 10_000..60_000_u64, proptest::bool::weighted(0.05), proptest::option::weighted(0.1, hold()))
-            .prop_map(|((visitor, session), seats, hold_ms, stale, again)| {
-                Step::HoldSeats { visitor, session, seats, hold_ms, stale, again }
-            }),
-        8 => (who(), 0..2_u8, 1..4_u64, 10_000..60_000_u64).prop_map(|((visitor, session), kind, quantity, hold_ms)| {
-            Step::HoldQuantity { visitor, session, kind, quantity, hold_ms }
-        }),
+        16 => (wish(), proptest::bool::weighted(0.05))
+            .prop_map(|(wish, stale)| Step::Hold { wishes: vec![wish], stale }),
+        8 => proptest::collection::vec(wish(), 2..6).prop_map(|wishes| Step::Hold { wishes, stale: false }),
         4 => (hold(), proptest::bool::weighted(0.1), 1..600_000_u64, 1..1_000_u64)
             .prop_map(|(hold, other, add_ms, at_least_ms)| Step::Extend { hold, other, add_ms, at_least_ms }),
         4 => (hold(), proptest::bool::weighted(0.1)).prop_map(|(hold, other)| Step::Cancel { hold, other }),
@@ -119,6 +156,7 @@ pub struct World {
     pub now: Millis,
     taken: Vec<Taken>,
     made: u64,
+    plan: Arc<Plan>,
     quantities: BTreeMap<TicketTypeId, u64>,
 }
 
@@ -133,8 +171,26 @@ struct Taken {
 impl Default for World {
     fn default() -> Self {
         let quantities = [(kind(0), 5), (kind(1), 3)].into();
-        Self { model: Sale::default(), now: Millis(START), taken: Vec::new(), made: 0, quantities }
+        let (model, plan) = (Sale::default(), Arc::new(Plan::new(&grid(&[(3, 3)]))));
+        Self { model, now: Millis(START), taken: Vec::new(), made: 0, plan, quantities }
     }
+}
+
+/// A hall of sections with so many rows and seats in each, all of type `std`.
+pub fn grid(sections: &[(u32, u32)]) -> Hall {
+    let sections: Vec<_> = sections
+        .iter()
+        .zip(b'A'..)
+        .map(|((rows, seats), name)| {
+            let section = char::from(name).to_string();
+            serde_json::json!({"section": section, "ticketTypeId": "std", "rows": rows, "seatsPerRow": seats})
+        })
+        .collect();
+    let body = serde_json::json!({
+        "name": "Grid", "startsAt": "2030-06-01T20:00:00.000Z", "currency": "EUR", "maxSeatsPerVisitor": 8,
+        "ticketTypes": [{"ticketTypeId": "std", "name": "Seat", "priceMinor": 100}], "sections": sections,
+    });
+    Hall::new(EventId::new("hall").unwrap(), EventBody::from_json(body).unwrap()).unwrap()
 }
 
 pub fn visitor(n: u8) -> VisitorId {
@@ -189,17 +245,34 @@ impl World {
         matches!(self.model.apply(find, self.now), Outcome::Hold(_)).then_some(taken)
     }
 
-    fn taking(&mut self, n: u8, session: u8, hold_ms: u64, stale: bool) -> Taking {
-        let revision = self.revision() + u64::from(stale);
-        Taking {
-            revision,
-            reservation: self.reservation(),
-            visitor: visitor(n),
-            jti: jti(n, session),
-            hold_ms,
-            limit: 5,
-            total_minor: 1_999,
-        }
+    fn wish(&mut self, step: WishStep, before: &[Wish]) -> Option<Wish> {
+        let WishStep { visitor: n, session, hold_ms, what } = step;
+        let reservation = self.reservation();
+        let mut taking = Taking { reservation, visitor: visitor(n), jti: jti(n, session), hold_ms, total_minor: 1_999 };
+        let wanted = match what {
+            WishFor::Seats(seats) => Wanted::Seats(seats),
+            WishFor::Quantity { kind: n, quantity } => Wanted::Quantity { kind: kind(n), quantity, total: 5 },
+            WishFor::Again(steps) => {
+                let first = self.live(steps)?;
+                if before.iter().any(|wish| wish.taking.reservation == first.reservation) {
+                    return None;
+                }
+                let What::Seats(seats) = first.what else { return None };
+                taking.reservation = first.reservation;
+                return Some(Wish { taking, wanted: Wanted::Seats(seats) });
+            }
+            WishFor::Best { count, together } => {
+                let Outcome::Snapshot(snapshot) = self.model.apply(Command::Snapshot, self.now) else { return None };
+                let mut floor = Floor::new(Arc::clone(&self.plan), &snapshot.seats);
+                Wanted::Seats(floor.choose(&TicketTypeId::new("std").unwrap(), count, together)?)
+            }
+        };
+        let what = match &wanted {
+            Wanted::Seats(seats) => What::Seats(seats.clone()),
+            Wanted::Quantity { kind, quantity, .. } => What::Quantity { kind: kind.clone(), quantity: *quantity },
+        };
+        self.note(&taking, what);
+        Some(Wish { taking, wanted })
     }
 
     /// Turns a step into a command; `None` when there is nothing it could refer to.
@@ -224,22 +297,16 @@ impl World {
                 Command::Restore { shape: self.shape(revision, seats, blocked) }
             }
             Step::Open => Command::Open,
-            Step::HoldSeats { visitor, session, seats, hold_ms, stale, again } => {
-                let mut taking = self.taking(visitor, session, hold_ms, stale);
-                // The same call again, whose first answer was lost.
-                if let Some(first) = again.and_then(|steps| self.live(steps))
-                    && let What::Seats(seats) = first.what
-                {
-                    taking.reservation = first.reservation;
-                    return Some(Command::HoldSeats { taking, seats });
+            Step::Hold { wishes, stale } => {
+                let revision = self.revision() + u64::from(stale);
+                let mut all = Vec::new();
+                for step in wishes {
+                    all.extend(self.wish(step, &all));
                 }
-                self.note(&taking, What::Seats(seats.clone()));
-                Command::HoldSeats { taking, seats }
-            }
-            Step::HoldQuantity { visitor, session, kind: n, quantity, hold_ms } => {
-                let taking = self.taking(visitor, session, hold_ms, false);
-                self.note(&taking, What::Quantity { kind: kind(n), quantity });
-                Command::HoldQuantity { taking, kind: kind(n), quantity, total: 5 }
+                if all.is_empty() {
+                    return None;
+                }
+                Command::Hold { revision, limit: 5, wishes: all }
             }
             Step::Extend { hold, other, add_ms, at_least_ms } => {
                 let taken = self.back(hold)?;

@@ -15,6 +15,8 @@ on_both! {
     bodies_are_checked;
     the_limit_holds;
     tickets_without_seats;
+    the_best_seats;
+    a_refusal_says_which_seat_and_why;
     a_rush_sells_no_seat_twice;
 }
 
@@ -94,13 +96,12 @@ async fn tickets_without_seats(kind: Kind) {
     );
     assert!(held.get("seatIds").is_none());
     server.post_as(&server.visitor(2), "/api/v1/reservations", wish(4)).await.ok(201);
-    server.post_as(&server.visitor(3), "/api/v1/reservations", wish(3)).await.is(409, "SOLD_OUT");
+    let refused = server.post_as(&server.visitor(3), "/api/v1/reservations", wish(3)).await.is(409, "SOLD_OUT");
+    assert_eq!(refused.json["details"], json!({"available": 2, "quantity": 3}));
     let left = server.get("/api/v1/tickets/availability/standing?eventId=hall").await.ok(200);
     let expected =
         json!({"eventId": "hall", "ticketTypeId": "standing", "total": 10, "held": 8, "sold": 0, "available": 2});
     assert_eq!(left, expected);
-    let seated = json!({"eventId": "hall", "ticketTypeId": "std", "quantity": 1});
-    server.post_as(&server.visitor(3), "/api/v1/reservations", seated).await.is(422, "INVALID_REQUEST");
     let unknown = json!({"eventId": "hall", "ticketTypeId": "vip", "quantity": 1});
     server.post_as(&server.visitor(3), "/api/v1/reservations", unknown).await.is(404, "TICKET_TYPE_NOT_FOUND");
     server.post_as(&server.visitor(3), "/api/v1/reservations", wish(0)).await.is(422, "INVALID_REQUEST");
@@ -139,4 +140,50 @@ async fn a_rush_sells_no_seat_twice(kind: Kind) {
     let map = server.get("/api/v1/seats/events/hall").await.ok(200);
     let shown = map["seats"].as_array().unwrap().iter().filter(|seat| seat["state"] == "SOLD").count();
     assert_eq!(shown, count);
+}
+
+async fn the_best_seats(kind: Kind) {
+    let server = TestServer::with_hall(kind).await;
+    let wish = |quantity, together| json!({"eventId": "hall", "ticketTypeId": "std", "quantity": quantity, "together": together});
+    let hold = async |n, quantity, together| {
+        server.post_as(&server.visitor(n), "/api/v1/reservations", wish(quantity, together)).await
+    };
+    let held = hold(1, 3, true).await.ok(201);
+    assert_eq!(held["seatIds"], json!(["A-1-1", "A-1-2", "A-1-3"]));
+    assert_eq!((&held["totalMinor"], &held["state"]), (&json!(15_000), &json!("HELD")));
+    assert!(held.get("ticketTypeId").is_none(), "it is a reservation of seats");
+    let held = hold(2, 1, true).await.ok(201);
+    assert_eq!(held["seatIds"], json!(["A-2-1"]), "the first row would be left with a single seat");
+    // 1-4 1-5 | 2-2 … 2-5
+    assert_eq!(hold(3, 3, true).await.ok(201)["seatIds"], json!(["A-2-2", "A-2-3", "A-2-4"]));
+    // 1-4 1-5 | 2-5
+    let refused = hold(4, 3, true).await.is(409, "NOT_TOGETHER");
+    assert_eq!(refused.json["details"], json!({"available": 3, "together": 2, "quantity": 3}));
+    let refused = hold(4, 4, false).await.is(409, "SOLD_OUT");
+    assert_eq!(refused.json["details"], json!({"available": 3, "quantity": 4}));
+    assert_eq!(hold(4, 3, false).await.ok(201)["seatIds"], json!(["A-1-4", "A-1-5", "A-2-5"]));
+    hold(5, 1, true).await.is(409, "SOLD_OUT");
+    let many = hold(6, 9, true).await.is(422, "INVALID_REQUEST");
+    assert_eq!(many.json["details"]["field"], "quantity");
+    let odd = json!({"eventId": "hall", "ticketTypeId": "std", "quantity": 1, "together": "yes"});
+    let odd = server.post_as(&server.visitor(7), "/api/v1/reservations", odd).await.is(422, "INVALID_REQUEST");
+    assert_eq!(odd.json["details"]["field"], "together");
+}
+
+async fn a_refusal_says_which_seat_and_why(kind: Kind) {
+    let server = TestServer::with_hall(kind).await;
+    let (ann, bob) = (server.visitor(1), server.visitor(2));
+    let sold = server.hold(&ann, &["A-1-1"]).await;
+    server.act(&ann, &sold, "confirm").await.ok(200);
+    let held = server.hold(&server.visitor(3), &["A-1-3"]).await;
+    let refused = server.reserve(&bob, &["A-1-3", "A-1-2", "A-1-1"]).await.is(409, "SEAT_TAKEN");
+    assert_eq!(refused.json["details"], json!({"seatIds": ["A-1-3", "A-1-1"]}));
+    assert_eq!(refused.json["message"], "Taken: A-1-3 is held, A-1-1 is sold.");
+    server.hold(&bob, &["A-2-1", "A-2-2", "A-2-3"]).await;
+    let refused = server.reserve(&bob, &["A-2-4", "A-2-5"]).await.is(409, "LIMIT_EXCEEDED");
+    assert_eq!(refused.json["details"], json!({"limit": 4, "held": 3, "wanted": 2, "maxSeatsPerVisitor": 4}));
+    let path = format!("/api/v1/reservations/{held}/extend");
+    let refused = server.post_as(&server.visitor(3), &path, json!({"seconds": 900})).await.is(409, "EXTENSION_LIMIT");
+    let details = json!({"extensions": 0, "extensionsMax": 2, "secondsLeft": 600, "holdSecondsMax": 900});
+    assert_eq!(refused.json["details"], details);
 }
