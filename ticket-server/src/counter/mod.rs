@@ -46,11 +46,13 @@ pub enum Want {
 }
 
 /// Why there is no hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum NoHold {
     /// The store refused.
+    #[error("{0:?}")]
     Refused(Refusal),
     /// There are enough seats, but not next to each other.
+    #[error("{left} are left, {together} of them together")]
     NotTogether {
         /// How many are free.
         left: u64,
@@ -58,13 +60,8 @@ pub enum NoHold {
         together: usize,
     },
     /// It could not be asked.
-    Engine(EngineError),
-}
-
-impl From<EngineError> for NoHold {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// One hold on its way.

@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use queue_core::{
+    codes::Code,
+    ids::EventId,
+    service::{
+        http::ApiError,
+        spans::{self, Kind},
+    },
+};
 use serde_json::json;
 
 use super::{Caller, Office, Reservation, ReservationState, refused, store_error, unexpected};
@@ -105,7 +112,7 @@ impl Office {
             hold_ms,
             total_minor,
         };
-        match self.counter.take(hall, taking, want).await {
+        match spans::step(Kind::Client, "ticket store", self.counter.take(hall, taking, want)).await {
             Ok(hold) => {
                 self.sessions.holds(&hall.event, &caller.visitor, caller.jti, hold.end);
                 Ok(Reservation::of_hold(hall, hold, ReservationState::Held))
