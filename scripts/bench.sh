@@ -17,6 +17,15 @@ step "position reads per event and tick"
 step "server memory per idle socket"
 "$bench" idle-sockets || failed+=("idle-sockets")
 
+step "a pushed position beside a bare send"
+"$bench" push || failed+=("push")
+
+step "connect, upgrade and join beside the upgrade alone"
+"$bench" connect || failed+=("connect")
+
+step "how soon a clear is told"
+"$bench" clear || failed+=("clear")
+
 step "HTTP beside hello-world"
 if command -v wrk >/dev/null 2>&1; then
   "$bench" http "$@" || failed+=("http")

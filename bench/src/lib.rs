@@ -15,4 +15,5 @@ pub mod random;
 pub mod reads;
 pub mod servers;
 pub mod socket;
+pub mod sockets;
 pub mod wrk;

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, idle, reads, wrk};
+use bench::{crowd, demo, hello, idle, reads, sockets, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,18 @@ enum Command {
     Http(wrk::Options),
     /// Server memory per idle WebSocket.
     IdleSockets(idle::Options),
+    /// Processor time per pushed position, beside a bare loop over `send`.
+    Push(sockets::push::Options),
+    /// Processor time per connect, upgrade and join, beside the upgrade alone.
+    Connect(sockets::connect::Options),
+    /// How soon all sockets are told of a clear.
+    Clear(sockets::clear::Options),
+    /// Opens sockets and reads them; for the comparisons.
+    #[command(hide = true)]
+    SocketCrowd(sockets::crowd::Options),
+    /// A server of sockets with nothing to do; for the comparisons.
+    #[command(hide = true)]
+    BareSockets(sockets::bare::Options),
     /// Position reads per event and tick, whatever the number of waiters.
     Reads(reads::Options),
 }
@@ -86,6 +98,11 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Http(options) => wrk::run(options).await,
         Command::IdleSockets(options) => idle::run(options).await,
+        Command::Push(options) => sockets::push::run(options).await,
+        Command::Connect(options) => sockets::connect::run(options).await,
+        Command::Clear(options) => sockets::clear::run(options).await,
+        Command::SocketCrowd(options) => sockets::crowd::run(options).await,
+        Command::BareSockets(options) => sockets::bare::serve(options).await,
         Command::Reads(options) => reads::run(options).await,
     }
 }

@@ -75,6 +75,11 @@ impl Socket {
         }
     }
 
+    /// Breaks it off with a reset, so that no port waits for what may still come.
+    pub fn abort(self) {
+        let _ = self.0.get_ref().set_zero_linger();
+    }
+
     /// Closes it in order, without waiting long for the other side.
     pub async fn close(mut self) {
         let _ = timeout(Duration::from_secs(1), self.0.close(None)).await;

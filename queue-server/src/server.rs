@@ -88,6 +88,8 @@ impl Server {
         life.readiness.set(STORE, *engine.health().borrow() == Health::Up);
         let node = Node::start(engine, keys, node_options, life.stopping.clone());
         life.tasks.spawn(watch_store(node.clone(), life.clone()));
+        let away = crate::sockets::send_away(node.clone(), life.draining.clone(), life.stopping.clone());
+        life.tasks.spawn(away);
         let reload = life.reload.subscribe();
         life.spawn("keys", crate::key_places::watch(places, node.clone(), reload, life.stopping.clone()));
         let app = PublicApp::new(node.clone(), config.site, entrance, life.sockets.clone());

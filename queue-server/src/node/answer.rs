@@ -26,7 +26,7 @@ pub struct Waiting {
 }
 
 /// Near the head more often than far back; spread by position, so that a crowd does not ask at once.
-fn poll_after_ms(position: u64) -> u64 {
+pub(super) fn poll_after_ms(position: u64) -> u64 {
     let ms = (POLL_MS_MIN + position * 10).min(POLL_MS_MAX);
     ms - ms / 10 + position.wrapping_mul(0x9e37_79b9) % (ms / 10)
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use queue_core::{
     close::CloseCode,
-    ids::{EventId, Generation, Millis, Seq},
+    ids::{EventId, Generation, Millis, Seq, VisitorId},
     line::{Command, Outcome, Standing},
     service::http::ApiError,
     token::place::PlaceClaims,
@@ -14,9 +14,10 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     LocalLine, Node, Who, answer, lost,
+    outlet::Outlet,
     places::Joining,
-    push::{Inner, Phase, Slot},
-    show::{self, text},
+    push::{Inner, Phase, Slot, text},
+    show,
 };
 use crate::engine::TakenOver;
 
@@ -44,11 +45,11 @@ impl Node {
     /// Lets a socket follow what it joined. `resumes`: there may be older sockets of this visitor, here or on
     /// other nodes, that are told so before the join is answered: the order of their messages is then the order in
     /// which people opened their tabs.
-    pub async fn follow(self: &Arc<Self>, joining: Joining, resumes: bool) -> Following {
+    pub async fn follow(self: &Arc<Self>, joining: Joining, resumes: bool, outlet: Arc<Outlet>) -> Following {
         let Joining { line, visitor, seq, generation, active, .. } = joining;
         let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let phase = if active { Phase::Active } else { Phase::Waiting };
-        let slot = Arc::new(Slot::new(id, visitor.clone(), seq, generation, phase));
+        let slot = Arc::new(Slot::new(id, visitor.clone(), seq, generation, phase, outlet));
         let older = line.slots.lock().insert(visitor.clone(), slot.clone());
         if let Some(older) = older {
             older.with(|inner| inner.finish(None, CloseCode::TakenOver));
@@ -106,24 +107,34 @@ impl Following {
         }
     }
 
-    /// What the socket is to be told.
-    pub fn slot(&self) -> &Slot {
-        &self.slot
+    /// Whose place it is.
+    pub fn visitor(&self) -> &VisitorId {
+        &self.slot.visitor
     }
 
     /// The peer gave a sign of life.
     pub fn heard(&self) {
-        self.slot.hear();
+        self.slot.outlet.hear();
         let (phase, seq) = self.slot.with(|inner| (inner.phase, inner.seq));
         if phase == Phase::Waiting {
             self.line.hear(self.line.rank(seq), self.node.now());
         }
     }
 
+    fn session(&self) -> Option<(Generation, Seq)> {
+        self.slot.with(|inner| (inner.phase == Phase::Active).then_some((inner.generation, inner.seq)))
+    }
+
+    /// Whether there is a session that was not claimed yet.
+    pub fn may_claim(&self) -> bool {
+        let session = self.session();
+        session.is_some() && session != self.claimed
+    }
+
     /// Claims the session, once, if there is one: the peer was heard after it was let in. One that ended before
     /// this socket followed it is told so: nobody else will.
     pub async fn claim(&mut self) {
-        let session = self.slot.with(|inner| (inner.phase == Phase::Active).then_some((inner.generation, inner.seq)));
+        let session = self.session();
         if session.is_none() || session == self.claimed {
             return;
         }

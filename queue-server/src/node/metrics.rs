@@ -37,8 +37,9 @@ impl NodeMetrics {
     pub fn sockets(&self, count: usize) {
         self.sockets.set(count as f64);
     }
-    pub fn push_lag(&self, ms: u64) {
-        self.push_lag.record(ms as f64 / 1000.0);
+    /// So many were pushed to, so long after the line was read.
+    pub fn pushed(&self, count: usize, lag_ms: u64) {
+        self.push_lag.record_many(lag_ms as f64 / 1000.0, count);
     }
     pub fn join_refused(&self) {
         self.joins_refused.increment(1);

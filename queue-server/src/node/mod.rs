@@ -7,6 +7,7 @@ mod admission;
 mod answer;
 mod audit;
 mod following;
+mod frames;
 mod heard;
 mod joins;
 mod keys;
@@ -14,6 +15,8 @@ mod line;
 mod lost;
 mod metrics;
 mod operator;
+mod outlet;
+mod outlets;
 mod places;
 mod push;
 mod ring;
@@ -25,10 +28,7 @@ mod tick;
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -53,10 +53,11 @@ pub use following::Following;
 pub use keys::{KeyParts, Keys};
 pub use line::LocalLine;
 pub use operator::{Overview, VisitorView};
+pub use outlet::{Gone, Last, Outlet, Turn, Word, text_frame, uptime_ms};
+pub use outlets::Outlets;
 pub use places::Who;
-pub use push::{Push, Slot};
+pub use push::text;
 pub use ring::Found;
-pub use show::text;
 
 use crate::engine::{Engine, EngineError, Health};
 
@@ -107,7 +108,7 @@ pub struct Node {
     sessions: sessions::SessionCache,
     labels: EventLabels,
     metrics: metrics::NodeMetrics,
-    sockets: AtomicUsize,
+    outlets: Outlets,
     next_socket: AtomicU64,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -126,7 +127,7 @@ impl Node {
             sessions: sessions::SessionCache::default(),
             labels: EventLabels::default(),
             metrics: metrics::NodeMetrics::new(),
-            sockets: 0.into(),
+            outlets: Outlets::default(),
             next_socket: 0.into(),
             stop,
             tasks: TaskTracker::new(),
@@ -135,6 +136,7 @@ impl Node {
         let signals = node.engine.signals();
         node.spawn(signals::follow(node.clone(), signals));
         node.spawn(signals::discover(node.clone()));
+        node.spawn(outlets::keep(node.clone()));
         node
     }
 
@@ -176,8 +178,8 @@ impl Node {
     }
 
     /// WebSockets that are open on this node.
-    pub(crate) const fn sockets(&self) -> &AtomicUsize {
-        &self.sockets
+    pub const fn outlets(&self) -> &Outlets {
+        &self.outlets
     }
 
     pub(crate) fn count_sockets(&self, count: usize) {

@@ -1,31 +1,17 @@
-//! What a socket is told: one slot per socket, in which the last word wins. No queue, no channel.
+//! What a socket that follows a place is told, and what it was told before. The words go out through its
+//! [`Outlet`] at once; no queue, no channel.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll, Waker},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use queue_core::{
     close::CloseCode,
     ids::{Generation, Seq, VisitorId},
-    wire::Eta,
+    wire::{Eta, ServerMessage},
 };
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// What a socket's task is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Push {
-    /// Send this.
-    Text(Utf8Bytes),
-    /// Send a ping.
-    Ping,
-    /// Send this, if anything, then close.
-    Last(Option<Utf8Bytes>, CloseCode),
-    /// The peer is gone: drop it.
-    Drop,
-}
+use super::outlet::{Outlet, text_frame, uptime_ms};
 
 /// What the person behind a socket saw last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +19,37 @@ pub struct Shown {
     pub position: u64,
     pub waiting: u64,
     pub paused: bool,
-    pub eta: Option<Eta>,
+    pub eta: SeenEta,
+}
+
+/// A wait as precisely as a person is told it: what differs by less is the same to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeenEta {
+    Unknown,
+    Seconds,
+    Minutes(u64, u64),
+    Hours(u64, u64),
+}
+
+/// Waits of less are told in minutes, of more in hours, as the page does.
+const MINUTES_BELOW_SECONDS: u64 = 5_400;
+
+impl From<Option<Eta>> for SeenEta {
+    fn from(eta: Option<Eta>) -> Self {
+        let Some(Eta { low_seconds, high_seconds }) = eta else { return Self::Unknown };
+        let range = |unit: u64| ((low_seconds / unit).max(1), high_seconds.div_ceil(unit).max(1));
+        match high_seconds {
+            0..60 => Self::Seconds,
+            60..MINUTES_BELOW_SECONDS => {
+                let (low, high) = range(60);
+                Self::Minutes(low, high)
+            }
+            _ => {
+                let (low, high) = range(3_600);
+                Self::Hours(low, high)
+            }
+        }
+    }
 }
 
 /// What the visitor behind a socket is, as far as the socket was told.
@@ -52,15 +68,13 @@ pub struct Inner {
     pub generation: Generation,
     pub phase: Phase,
     pub shown: Option<Shown>,
-    pub shown_at: Instant,
-    pub pinged_at: Instant,
+    /// By [`uptime_ms`].
+    pub shown_ms: u64,
     /// The own message of the take-over came back: others that come now are newer.
     pub confirmed: bool,
     /// The end of the session may have been missed: it is to be asked about.
     pub doubt: bool,
-    pending: Option<Push>,
-    ping: bool,
-    waker: Option<Waker>,
+    outlet: Arc<Outlet>,
 }
 
 /// One socket that follows a place.
@@ -68,88 +82,94 @@ pub struct Inner {
 pub struct Slot {
     pub id: u64,
     pub visitor: VisitorId,
-    pub opened: Instant,
-    heard_ms: AtomicU64,
+    /// When it began to follow, by [`uptime_ms`].
+    pub since_ms: u64,
+    pub outlet: Arc<Outlet>,
     inner: Mutex<Inner>,
 }
 
 impl Slot {
     /// A slot of somebody who was just heard.
-    pub fn new(id: u64, visitor: VisitorId, seq: Seq, generation: Generation, phase: Phase) -> Self {
-        let now = Instant::now();
+    pub fn new(
+        id: u64,
+        visitor: VisitorId,
+        seq: Seq,
+        generation: Generation,
+        phase: Phase,
+        outlet: Arc<Outlet>,
+    ) -> Self {
+        let now = uptime_ms();
         let inner = Inner {
             seq,
             generation,
             phase,
             shown: None,
-            shown_at: now,
-            pinged_at: now,
+            shown_ms: now,
             confirmed: false,
             doubt: false,
-            pending: None,
-            ping: false,
-            waker: None,
+            outlet: outlet.clone(),
         };
-        Self { id, visitor, opened: now, heard_ms: 0.into(), inner: Mutex::new(inner) }
+        Self { id, visitor, since_ms: now, outlet, inner: Mutex::new(inner) }
     }
 
-    /// Looks at or changes the slot; if it has something to say then, its task is woken.
+    /// Looks at or changes the slot. What is said meanwhile is in order: whoever comes next waits.
     pub fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
-        let mut inner = self.inner.lock();
-        let result = change(&mut inner);
-        let waker = if inner.pending.is_some() || inner.ping { inner.waker.take() } else { None };
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        result
-    }
-
-    /// The next thing to do; the last word only.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Push> {
-        let mut inner = self.inner.lock();
-        if let Some(push) = inner.pending.take() {
-            return Poll::Ready(push);
-        }
-        if std::mem::take(&mut inner.ping) {
-            return Poll::Ready(Push::Ping);
-        }
-        match &mut inner.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
-    }
-
-    /// The peer gave a sign of life.
-    pub fn hear(&self) {
-        self.heard_ms.store(self.opened.elapsed().as_millis() as u64, Ordering::Relaxed);
+        change(&mut self.inner.lock())
     }
 
     /// For how long the peer was silent.
     pub fn silent_ms(&self) -> u64 {
-        let open_ms = self.opened.elapsed().as_millis() as u64;
-        open_ms.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+        uptime_ms().saturating_sub(self.outlet.heard_ms())
     }
 }
 
+/// A message as a text.
+pub fn text(message: &ServerMessage) -> Utf8Bytes {
+    // Wire types have string keys only: they always serialize.
+    serde_json::to_string(message).unwrap_or_default().into()
+}
+
 impl Inner {
-    /// Says something, unless the last word is said.
-    pub fn say(&mut self, push: Push) {
-        if !matches!(self.pending, Some(Push::Last(..) | Push::Drop)) {
-            self.pending = Some(push);
-        }
+    /// Says something in place of whatever was not sent yet.
+    pub fn say(&mut self, message: &ServerMessage) {
+        let mut frame = Vec::new();
+        text_frame(text(message).as_bytes(), &mut frame);
+        self.outlet.show(&frame);
+    }
+
+    /// Shows what is a whole frame already.
+    pub fn show(&mut self, frame: &[u8]) {
+        self.outlet.show(frame);
     }
 
     /// Asks the peer for a sign of life.
     pub fn ping(&mut self) {
-        self.pinged_at = Instant::now();
-        self.ping = true;
+        self.outlet.ping();
     }
 
     /// Says that it is over.
     pub fn finish(&mut self, text: Option<Utf8Bytes>, code: CloseCode) {
         self.phase = Phase::Over;
-        self.say(Push::Last(text, code));
+        self.outlet.finish(text, code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(low_seconds: u64, high_seconds: u64) -> SeenEta {
+        Some(Eta { low_seconds, high_seconds }).into()
+    }
+
+    #[test]
+    fn a_wait_that_reads_the_same_is_the_same() {
+        assert_eq!(SeenEta::from(None), SeenEta::Unknown);
+        assert_eq!(seen(3, 9), seen(40, 59));
+        assert_eq!(seen(130, 290), seen(170, 250));
+        assert_ne!(seen(130, 290), seen(130, 310));
+        assert_ne!(seen(59, 5_399), seen(59, 5_400));
+        assert_eq!(seen(4_000, 7_300), SeenEta::Hours(1, 3));
+        assert_eq!(seen(30, 60), SeenEta::Minutes(1, 1));
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::{
     LocalLine, Node, answer,
+    outlet::uptime_ms,
     push::{Inner, Phase, Slot},
     show,
 };
@@ -33,7 +34,7 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Events are looked for this often, should a message be lost.
 const DISCOVER_EVERY: Duration = Duration::from_secs(10);
 /// A take-over is believed to be known to all nodes after this, even if its own message never came back.
-const TAKE_OVER_SETTLES: Duration = Duration::from_secs(5);
+const TAKE_OVER_SETTLES_MS: u64 = 5_000;
 
 /// Follows the signals until the node stops.
 pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
@@ -154,7 +155,9 @@ fn taken_over(node: &Node, taken: TakenOver) {
     slot.with(|inner| {
         if own {
             inner.confirmed = true;
-        } else if taken.node != node.id && (inner.confirmed || slot.opened.elapsed() > TAKE_OVER_SETTLES) {
+        } else if taken.node != node.id
+            && (inner.confirmed || uptime_ms().saturating_sub(slot.since_ms) > TAKE_OVER_SETTLES_MS)
+        {
             inner.finish(None, CloseCode::TakenOver);
         }
     });

@@ -40,7 +40,6 @@ pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
             Err(error) => {
                 tracing::debug!(event = %line.event, %error, "the line cannot be read");
                 // Without the store nobody can be told anything new, but the sockets stay.
-                show::keep_alive(&line);
                 Instant::now() + node.options.tick
             }
         };

@@ -1,12 +1,18 @@
-//! WebSockets: the handshake, and what a message of a client means. One task per socket, which owns the
-//! connection and sleeps until the peer speaks or the node has something to say.
+//! WebSockets: the handshake, and what a message of a client means. One task per socket, which sleeps until the
+//! peer speaks; what the node says is written without waking it.
 
 mod closing;
 mod connection;
 mod presented;
+mod reading;
+mod talk;
 mod window;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use http::{
     HeaderValue, StatusCode, Version,
@@ -16,16 +22,13 @@ use http::{
 };
 use queue_core::{
     codes::Code,
-    service::{
-        context,
-        http::{ApiError, Request, Response, empty},
-    },
+    service::http::{ApiError, Request, Response, empty},
     wire::WS_SUBPROTOCOL,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::presented::Presented;
+use self::{connection::Connection, presented::Presented, talk::Lobby};
 use crate::{entrance::Entrance, node::Node};
 
 /// Answers `GET /ws` with 101 and follows the socket in a task of `sockets`.
@@ -40,19 +43,16 @@ pub async fn upgrade(
     let user = entrance.user(&request, node.now()).await?;
     let presented = Presented::of(&request, user, entrance.wants_users())?;
     let counted = entrance.socket(request.client_ip())?;
-    let (trace, draining) = (request.trace(), request.draining().clone());
+    let trace = request.trace();
     let offered = has_token(&request, SEC_WEBSOCKET_PROTOCOL.as_str(), WS_SUBPROTOCOL);
     let upgrade = request.upgrade();
-    let (node, entrance) = (node.clone(), entrance.clone());
-    let serve = async move {
+    let lobby = Lobby { node: node.clone(), entrance: entrance.clone(), presented };
+    let open = async move {
         // A peer that went away during the handshake is no error.
-        let Ok(socket) = upgrade.complete().await else { return };
-        let guard = Counted::new(node.clone());
-        let full = guard.number > node.options().sockets_max;
-        connection::serve(node, entrance, socket, presented, trace.id, draining, full).await;
-        drop(counted);
+        let socket = upgrade.complete().await.ok()?;
+        Some(Connection::new(socket, lobby, trace, counted))
     };
-    sockets.spawn(context::scope(trace, serve));
+    sockets.spawn(Socket::Opening(Box::pin(open)));
     let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -89,23 +89,34 @@ fn has_token(request: &Request, header: &str, token: &str) -> bool {
     values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
-/// One more open socket, for as long as it lives.
-struct Counted {
-    node: Arc<Node>,
-    number: usize,
+/// A socket as a task: no larger than it has to be once it is open.
+enum Socket {
+    /// Until the handshake is answered.
+    Opening(Pin<Box<dyn Future<Output = Option<Connection>> + Send>>),
+    Open(Connection),
 }
 
-impl Counted {
-    fn new(node: Arc<Node>) -> Self {
-        let number = node.sockets().fetch_add(1, Ordering::Relaxed) + 1;
-        node.count_sockets(number);
-        Self { node, number }
+impl Future for Socket {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            match this {
+                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                    Some(connection) => *this = Self::Open(connection),
+                    None => return Poll::Ready(()),
+                },
+                Self::Open(connection) => return Pin::new(connection).poll(cx),
+            }
+        }
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let before = self.node.sockets().fetch_sub(1, Ordering::Relaxed);
-        self.node.count_sockets(before - 1);
+/// Sends all sockets away once the server drains; ends with `stopping`.
+pub async fn send_away(node: Arc<Node>, draining: CancellationToken, stopping: CancellationToken) {
+    tokio::select! {
+        () = draining.cancelled() => node.outlets().drain(),
+        () = stopping.cancelled() => {}
     }
 }

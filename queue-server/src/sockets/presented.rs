@@ -1,6 +1,6 @@
 //! The place token that came with the handshake, for a join that names none.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use http::header::COOKIE;
 use queue_core::{
@@ -45,11 +45,6 @@ impl Presented {
             cookies = ours.take(COOKIES_MAX).map(str::to_owned).collect();
         }
         Ok(Self { user, from: request.client_ip(), explicit: explicit.map(str::to_owned), cookies })
-    }
-
-    /// Nothing any more: what was presented was used.
-    pub const fn used() -> Self {
-        Self { user: None, from: IpAddr::V4(Ipv4Addr::UNSPECIFIED), explicit: None, cookies: Vec::new() }
     }
 
     /// The token that was given explicitly.

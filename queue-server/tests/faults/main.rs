@@ -3,6 +3,7 @@
 //! node runs in this process on virtual time.
 
 mod clients;
+mod ear;
 mod emptied;
 mod lost_replies;
 mod nodes;

@@ -2,7 +2,6 @@
 //! to fail.
 
 use std::{
-    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -27,13 +26,15 @@ use queue_server::{
         audit::{AuditEntry, AuditId, AuditRecord},
         memory::MemoryEngine,
     },
-    node::{Following, Found, KeyParts, Keys, Node, NodeOptions, Push, Who},
+    node::{Following, Found, KeyParts, Keys, Node, NodeOptions, Who},
 };
 use tokio::{
     sync::{broadcast, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+
+use super::ear::{Ear, Heard};
 
 const START: u64 = 1_760_000_010_000;
 
@@ -146,7 +147,10 @@ impl World {
         let joining = self.node.join(&self.event, Who::Anonymous).await.unwrap();
         let visitor = joining.visitor.clone();
         let jti = Jti { generation: joining.generation, seq: joining.seq };
-        Socket { following: self.node.follow(joining, false).await, visitor, jti }
+        let ear = Ear::new();
+        self.node.outlets().add(&ear.outlet);
+        ear.outlet.set_deadline(None);
+        Socket { following: self.node.follow(joining, false, ear.outlet.clone()).await, ear, visitor, jti }
     }
 
     async fn standing(&self, socket: &Socket) -> Standing {
@@ -163,26 +167,27 @@ impl World {
 
 struct Socket {
     following: Following,
+    ear: Ear,
     visitor: queue_core::ids::VisitorId,
     jti: Jti,
 }
 
 impl Socket {
-    async fn next(&self) -> Push {
-        poll_fn(|cx| self.following.slot().poll(cx)).await
+    async fn next(&self) -> Heard {
+        self.ear.next().await
     }
 
     /// Answers pings for this long; what else was said, to the last.
-    async fn live(&mut self, time: Duration) -> Vec<Push> {
+    async fn live(&mut self, time: Duration) -> Vec<Heard> {
         let mut said = Vec::new();
         let until = Instant::now() + time;
         while let Ok(push) = tokio::time::timeout_at(until, self.next()).await {
             match push {
-                Push::Ping => {
+                Heard::Ping => {
                     self.following.heard();
                     self.following.claim().await;
                 }
-                last @ (Push::Last(..) | Push::Drop) => {
+                last @ (Heard::Last(..) | Heard::Drop) => {
                     said.push(last);
                     return said;
                 }
@@ -192,8 +197,8 @@ impl Socket {
         said
     }
 
-    fn is_closed_with(said: &[Push], reason: EndReason) -> bool {
-        let Some(Push::Last(Some(text), _)) = said.last() else { return false };
+    fn is_closed_with(said: &[Heard], reason: EndReason) -> bool {
+        let Some(Heard::Last(Some(text), _)) = said.last() else { return false };
         let ServerMessage::QueueCleared(status) = serde_json::from_str(text).unwrap() else { return false };
         status.status == QueueState::Ended && status.reason == Some(reason)
     }
@@ -224,13 +229,13 @@ async fn sockets_outlive_an_outage_of_many_minutes() {
     world.engine.away.store(true, Ordering::SeqCst);
     let (told, said) = tokio::join!(active.live(MINUTE * 10), waiting.live(MINUTE * 10));
     assert_eq!((told, said), (vec![], vec![]), "they are asked for signs of life, and nothing else");
-    assert!(matches!(silent.next().await, Push::Drop), "a peer that is gone is gone");
+    assert!(matches!(silent.next().await, Heard::Drop), "a peer that is gone is gone");
     world.engine.away.store(false, Ordering::SeqCst);
     world.signal(Signal::Resync);
     // The session is over; who waited is let in, and nobody was swept who was there.
     let (told, said) = tokio::join!(active.live(MINUTE), waiting.live(MINUTE));
     assert!(Socket::is_closed_with(&told, EndReason::Expired), "{told:?}");
-    assert!(matches!(said.last(), Some(Push::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
+    assert!(matches!(said.last(), Some(Heard::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
     assert!(matches!(world.standing(&waiting).await, Standing::Active { .. }));
     drop(silent);
 }
@@ -246,7 +251,7 @@ async fn a_clock_that_is_set_back_sweeps_nobody_who_is_there() {
         world.offset.store(offset, Ordering::SeqCst);
         let said = join_all(waiting.iter_mut().map(|socket| socket.live(MINUTE))).await;
         for said in said {
-            assert!(!said.iter().any(|push| matches!(push, Push::Last(..) | Push::Drop)), "{said:?}");
+            assert!(!said.iter().any(|push| matches!(push, Heard::Last(..) | Heard::Drop)), "{said:?}");
         }
     }
     drop(gone);
@@ -265,7 +270,7 @@ async fn a_session_whose_end_was_not_heard_of_is_closed_after_the_next_resynchro
     world.engine.inner.apply(&world.event, None, release).await.unwrap();
     let (told, said) = tokio::join!(active.live(MINUTE / 4), waiting.live(MINUTE / 4));
     assert_eq!(told, [], "the message was lost");
-    assert!(matches!(said.last(), Some(Push::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
+    assert!(matches!(said.last(), Some(Heard::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
     world.signal(Signal::Resync);
     let (told, said) = tokio::join!(active.live(MINUTE / 4), waiting.live(MINUTE / 4));
     assert!(Socket::is_closed_with(&told, EndReason::Released), "{told:?}");
@@ -289,7 +294,7 @@ async fn a_booking_done_that_could_not_be_carried_out_is_tried_again() {
     assert_eq!(waiting.live(MINUTE / 2).await, []);
     world.engine.away.store(false, Ordering::SeqCst);
     let said = waiting.live(MINUTE / 20).await;
-    assert!(matches!(said.last(), Some(Push::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
+    assert!(matches!(said.last(), Some(Heard::Text(text)) if text.contains("queue-entry-allowed")), "{said:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,10 +326,12 @@ async fn sockets_of_a_removed_event_are_closed() {
     let said = socket.live(MINUTE).await;
     assert!(Socket::is_closed_with(&said, EndReason::Gone), "{said:?}");
     // One that joined before and follows only now.
+    let ear = Ear::new();
     let mut late = Socket {
         visitor: late.visitor.clone(),
         jti: Jti { generation: late.generation, seq: late.seq },
-        following: world.node.follow(late, false).await,
+        following: world.node.follow(late, false, ear.outlet.clone()).await,
+        ear,
     };
     let said = late.live(MINUTE).await;
     assert!(Socket::is_closed_with(&said, EndReason::Gone), "{said:?}");

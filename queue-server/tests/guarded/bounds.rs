@@ -20,13 +20,16 @@ use queue_server::{
         audit::{AuditEntry, AuditId, AuditRecord},
         memory::MemoryEngine,
     },
-    node::{Found, KeyParts, Keys, Node, NodeOptions, Push, Who},
+    node::{Found, KeyParts, Keys, Node, NodeOptions, Who},
 };
 use reqwest::Method;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::support::{Ask as _, Server};
+use super::{
+    ear::{Ear, Heard},
+    support::{Ask as _, Server},
+};
 
 /// Joins that wait on a node, at most: those in line and those of the batch under way.
 const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
@@ -172,7 +175,8 @@ async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
 
     let joining = node.join(&event, Who::Anonymous).await.unwrap();
     let visitor = joining.visitor.clone();
-    let mut following = node.follow(joining, false).await;
+    let ear = Ear::new();
+    let mut following = node.follow(joining, false, ear.outlet.clone()).await;
     following.claim().await;
     assert_eq!(claimed(&visitor), Some(true));
     // The node hears of this end only when the test waits for something: the socket is sooner.
@@ -189,10 +193,11 @@ async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    let mut following = node.follow(joining, false).await;
+    let ear = Ear::new();
+    let mut following = node.follow(joining, false, ear.outlet.clone()).await;
     following.claim().await;
-    match std::future::poll_fn(|cx| following.slot().poll(cx)).await {
-        Push::Last(Some(text), CloseCode::Done) => assert!(text.contains("queue-cleared") && text.contains("LEFT")),
+    match ear.next().await {
+        Heard::Last(Some(text), CloseCode::Done) => assert!(text.contains("queue-cleared") && text.contains("LEFT")),
         other => panic!("{other:?}"),
     }
     stop.cancel();

@@ -3,6 +3,8 @@
 
 mod audit;
 mod bounds;
+#[path = "../faults/ear.rs"]
+mod ear;
 mod limits;
 mod rotation;
 mod support;

@@ -1,5 +1,6 @@
 //! The WebSocket contract, against a real server.
 
+mod autobahn;
 mod server;
 
 use futures_util::SinkExt;
