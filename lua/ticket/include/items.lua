@@ -16,13 +16,15 @@ local function with_item(text, item)
   if text == '' then return item end
   return text .. ' ' .. item
 end
-local function without_hold(text, reservation)
-  local start = 'h,' .. reservation .. ','
+local function without_item(text, start)
   local kept = {}
   for item in string.gmatch(text, '[^ ]+') do
     if string.sub(item, 1, #start) ~= start then kept[#kept + 1] = item end
   end
   return table.concat(kept, ' ')
+end
+local function without_hold(text, reservation)
+  return without_item(text, 'h,' .. reservation .. ',')
 end
 local function count_of(text)
   local count = 0

@@ -161,6 +161,12 @@ fn encode(command: Command) -> (&'static Transition, Vec<Arg>) {
         }
         Command::Unpin { reservation } => (&script::UNPIN, vec![reservation.as_str().into()]),
         Command::Book { bookings } => (&script::BOOK, vec![bookings.iter().map(sold_line).collect::<String>().into()]),
+        Command::Unbook { booking } => {
+            let what = what_text(&booking.what);
+            let mut args = vec![booking.reservation.as_str().into(), booking.visitor.as_str().into()];
+            args.extend(what.split(' ').map(Arg::from));
+            (&script::UNBOOK, args)
+        }
         Command::Abort { reservation } => (&script::ABORT, vec![reservation.as_str().into()]),
         Command::Expire { batch } => (&script::EXPIRE, vec![batch.into()]),
         Command::Forget { batch } => (&script::FORGET, vec![batch.into()]),

@@ -118,6 +118,8 @@ transitions! {
     UNPIN = "unpin", [Meta Holds Ends Pins], ["reservation"], [HOLD];
     BOOK = "book", [Meta Seats Holds Ends Pins Visitors Tallies Log], ["bookings"],
         [CHANGED SEATS TALLY ITEMS HOLD DROP];
+    UNBOOK = "unbook", [Meta Seats Visitors Tallies Log], ["reservation" "visitor" "kind" "what" "count"],
+        [CHANGED SEATS TALLY ITEMS];
     ABORT = "abort", [Meta Seats Holds Ends Pins Visitors Tallies Past PastUntil Log], ["reservation"],
         [CLOCK CHANGED SEATS TALLY ITEMS HOLD DROP RELEASE];
     EXPIRE = "expire", [Meta Seats Holds Ends Pins Visitors Tallies Past PastUntil Log], ["batch"],

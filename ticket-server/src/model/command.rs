@@ -163,6 +163,12 @@ pub enum Command {
         /// At most [`BOOK_BATCH_MAX`](crate::limits::BOOK_BATCH_MAX).
         bookings: Vec<Sold>,
     },
+    /// Frees what was booked and is not any more: the ledger has taken the booking back. Idempotent: a booking
+    /// that the store does not count is left alone, since its seats may be somebody else's by now.
+    Unbook {
+        /// What was booked, in the words in which it was marked.
+        booking: Sold,
+    },
     /// Frees a pinned hold that the ledger will never book. Anything else is left alone.
     Abort {
         /// The hold.

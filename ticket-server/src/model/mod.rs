@@ -12,6 +12,7 @@ pub mod hall;
 pub mod record;
 mod sale;
 mod taking;
+mod unbooking;
 
 pub use bits::{SeatBits, SeatState};
 pub use command::{

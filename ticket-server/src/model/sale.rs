@@ -60,6 +60,7 @@ impl Sale {
             Command::Pin { reservation, visitor } => self.pin(&reservation, &visitor, now),
             Command::Unpin { reservation } => self.unpin(&reservation),
             Command::Book { bookings } => self.book(bookings),
+            Command::Unbook { booking } => self.unbook(&booking),
             Command::Abort { reservation } => self.abort(&reservation, now),
             Command::Expire { batch } => self.expire(batch, now),
             Command::Forget { batch } => self.forget(batch, now),

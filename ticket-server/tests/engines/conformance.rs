@@ -173,6 +173,7 @@ scenarios! {
     cancelling_again_is_answered_again;
     a_pinned_hold_does_not_expire;
     bookings_are_marked_whatever_the_store_believed;
+    a_booking_that_was_taken_back_frees_its_seats_once;
     an_ended_session_takes_nothing;
     a_session_closes_when_nothing_is_open;
     what_is_held_or_sold_is_not_taken_away;
@@ -353,6 +354,28 @@ async fn bookings_are_marked_whatever_the_store_believed(b: Bench) {
     assert_eq!((b.state(1).await, b.state(2).await), (SeatState::Free, SeatState::Sold));
     assert_eq!(b.take("r3", 1, 2).await, refused(Refusal::LimitExceeded { has: 3 }), "bookings count once");
     held(b.take("r3", 1, 1).await);
+}
+
+async fn a_booking_that_was_taken_back_frees_its_seats_once(b: Bench) {
+    let unbook = |id: &str, what| {
+        let booking = Sold { reservation: r(id), visitor: visitor(0), jti: jti(0, 0), what };
+        b.ask(Command::Unbook { booking })
+    };
+    let seats = || What::Seats(vec![1, 2]);
+    let standing = || What::Quantity { kind: kind(0), quantity: 2 };
+    assert_eq!(unbook("r1", seats()).await, Outcome::Done);
+    b.book("r1", 0, seats()).await;
+    b.book("r2", 0, standing()).await;
+    assert_eq!(unbook("r1", seats()).await, Outcome::Done);
+    assert_eq!(unbook("r2", standing()).await, Outcome::Done);
+    assert_eq!(b.state(1).await, SeatState::Free);
+    assert!(b.snapshot().await.tallies.is_empty());
+    assert_eq!(b.close(0).await, Outcome::NotDone, "nothing is booked any more");
+    // Sold again meanwhile: the second time leaves it alone.
+    held(b.hold("r3", 1, &[1]).await);
+    b.book("r3", 1, What::Seats(vec![1])).await;
+    assert_eq!(unbook("r1", seats()).await, Outcome::Done);
+    assert_eq!(b.state(1).await, SeatState::Sold);
 }
 
 async fn an_ended_session_takes_nothing(b: Bench) {

@@ -32,6 +32,7 @@ pub enum Step {
     Unpin { hold: usize },
     Book { hold: usize },
     BookLost { visitor: u8, session: u8, seats: Vec<u32>, kind: Option<u8> },
+    Unbook { hold: usize },
     Abort { hold: usize },
     Expire { batch: usize },
     Forget { batch: usize },
@@ -130,6 +131,7 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => (who(), seats(), proptest::option::of(0..2_u8)).prop_map(|((visitor, session), seats, kind)| {
             Step::BookLost { visitor, session, seats, kind }
         }),
+        2 => hold().prop_map(|hold| Step::Unbook { hold }),
         2 => hold().prop_map(|hold| Step::Abort { hold }),
         5 => (1..4_usize).prop_map(|batch| Step::Expire { batch }),
         2 => (1..4_usize).prop_map(|batch| Step::Forget { batch }),
@@ -245,6 +247,23 @@ impl World {
         matches!(self.model.apply(find, self.now), Outcome::Hold(_)).then_some(taken)
     }
 
+    /// A hold or booking whose seats no other one names: the ledger sells no seat twice, so a booking that is taken
+    /// back had them alone.
+    fn sole_owner(&self, steps: usize) -> Option<Taken> {
+        let taken = self.back(steps)?;
+        let names = |what: &What| match (what, &taken.what) {
+            (What::Seats(theirs), What::Seats(own)) => theirs.iter().any(|seat| own.contains(seat)),
+            _ => false,
+        };
+        let dump = self.model.dump();
+        let has = |id: &ReservationId| {
+            let item = format!(",{id},");
+            dump.visitors.values().any(|items| items.contains(&item))
+        };
+        let mut others = self.taken.iter().filter(|other| other.reservation != taken.reservation);
+        (!others.any(|other| names(&other.what) && has(&other.reservation))).then_some(taken)
+    }
+
     fn wish(&mut self, step: WishStep, before: &[Wish]) -> Option<Wish> {
         let WishStep { visitor: n, session, hold_ms, what } = step;
         let reservation = self.reservation();
@@ -326,9 +345,11 @@ impl World {
             Step::BookLost { visitor: n, session, seats, kind: quantity } => {
                 let what = quantity.map_or(What::Seats(seats), |n| What::Quantity { kind: kind(n), quantity: 1 });
                 let taken = Taken { reservation: self.reservation(), visitor: visitor(n), jti: jti(n, session), what };
-                let bookings = self.back(0).into_iter().chain([taken]).map(sold).collect();
+                let bookings = self.back(0).into_iter().chain([taken.clone()]).map(sold).collect();
+                self.taken.push(taken);
                 Command::Book { bookings }
             }
+            Step::Unbook { hold } => Command::Unbook { booking: sold(self.sole_owner(hold)?) },
             Step::Abort { hold } => Command::Abort { reservation: self.back(hold)?.reservation },
             Step::Expire { batch } => Command::Expire { batch },
             Step::Forget { batch } => Command::Forget { batch },
