@@ -8,6 +8,9 @@ use queue_core::service::{
     users::{USER_SETTINGS, UserConfig},
 };
 
+mod orders;
+
+pub use self::orders::{NotifyConfig, ORDER_SETTINGS, OrderConfig, PaymentsConfig};
 use crate::{
     gate::KeySource,
     ledger::LedgerUrl,
@@ -19,7 +22,7 @@ pub const PROGRAM: Program = Program {
     name: "ticket-server",
     version: env!("CARGO_PKG_VERSION"),
     about: "Seats, holds and bookings for those whom the queue has admitted",
-    tables: &[OWN, USER_SETTINGS, SHARED],
+    tables: &[OWN, ORDER_SETTINGS, USER_SETTINGS, SHARED],
     // The queue server's own settings: both often run in one environment.
     foreign_env: &[
         "USHER_SIGNING_KEYS",
@@ -95,6 +98,8 @@ pub struct Config {
     /// Who signs user tokens, if they are on.
     pub users: Option<UserConfig>,
     pub site: Site,
+    /// How orders are paid, and who is told.
+    pub orders: OrderConfig,
 }
 
 impl Config {
@@ -110,6 +115,7 @@ impl Config {
             jwks: raw.value("jwks", "an address such as http://127.0.0.1:3003/.well-known/jwks.json, or a file", keys),
             ledger,
             users: UserConfig::read(raw),
+            orders: OrderConfig::read(raw, shared.listen.ip().is_loopback()),
             site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },
             shared,
         }
@@ -149,7 +155,7 @@ fn keys(text: &str) -> Result<KeySource, &'static str> {
 }
 
 /// An absolute address of the web.
-fn url(text: &str) -> Result<String, &'static str> {
+pub(crate) fn url(text: &str) -> Result<String, &'static str> {
     let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
     if clean && origin_of(text).is_some() { Ok(text.to_owned()) } else { Err("not an http or https address") }
 }

@@ -43,6 +43,11 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// Whether something is wrong with that field.
+    pub fn names(&self, field: &str) -> bool {
+        self.0.iter().any(|problem| problem.field == field)
+    }
+
     /// The value, if nothing was wrong.
     pub fn or<T>(self, value: Option<T>) -> Result<T, Vec<Problem>> {
         match value {

@@ -5,6 +5,7 @@
 //! [`model`] does I/O, and nothing outside of [`engine`] knows where the state lives.
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod clock;
 pub mod config;
 pub mod counter;
@@ -18,8 +19,11 @@ pub mod limits;
 pub mod meters;
 pub mod model;
 pub mod office;
+pub mod orders;
+pub mod payments;
 pub mod peer;
 pub mod relay;
 pub mod routes;
 pub mod server;
 pub mod sessions;
+pub mod webhooks;

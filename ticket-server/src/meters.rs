@@ -6,11 +6,34 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 /// What became of the wish for a hold.
 pub const HOLD_OUTCOMES: &[&str] = &["held", "taken", "limit", "session", "unavailable", "invalid"];
 
+/// What became of orders and charges.
+pub const ORDER_OUTCOMES: &[&str] = &["confirmed", "charged", "declined", "unavailable", "failed", "refunded"];
+
 /// Describes everything; call it once the recorder is there.
 pub fn start() {
     describe_counter!("usher_ticket_holds_total", "Holds asked for, by outcome.");
     describe_counter!("usher_ticket_holds_expired_total", "Holds that ended unconfirmed.");
     describe_counter!("usher_ticket_bookings_total", "Bookings written to the ledger by this server.");
+    describe_counter!("usher_ticket_orders_total", "Orders and charges that were settled, by outcome.");
+    describe_gauge!(
+        "usher_ticket_orders_due",
+        "Orders that nobody runs and that were due at the last look, at most 256."
+    );
+    describe_histogram!(
+        "usher_ticket_payment_seconds",
+        Unit::Seconds,
+        "Calls to the payment provider, by operation and by where the payment stood then."
+    );
+    describe_counter!("usher_ticket_payment_retries_total", "Calls to the payment provider that were made again.");
+    describe_gauge!("usher_ticket_payment_breaker_open", "1 while the payment provider is not asked, else 0.");
+    describe_counter!(
+        "usher_ticket_payment_webhooks_total",
+        "Messages of the payment provider, by whether the payment is ours."
+    );
+    describe_counter!(
+        "usher_ticket_notifications_total",
+        "Attempts to tell the buyers' system of an order, by outcome."
+    );
     describe_counter!(
         "usher_ticket_oversold_total",
         "Times the store held what the ledger had sold already. Nothing is sold twice: the ledger refuses."
@@ -29,6 +52,9 @@ pub fn start() {
     describe_gauge!("usher_ticket_store_up", "1 while the store can be asked, else 0.");
     for outcome in HOLD_OUTCOMES {
         counter!("usher_ticket_holds_total", "outcome" => *outcome).absolute(0);
+    }
+    for outcome in ORDER_OUTCOMES {
+        counter!("usher_ticket_orders_total", "outcome" => *outcome).absolute(0);
     }
     for name in [
         "usher_ticket_holds_expired_total",

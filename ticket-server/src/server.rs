@@ -20,17 +20,21 @@ use queue_core::{
 use tokio::sync::mpsc;
 
 use crate::{
+    balance::{SimulatedMemory, StoredValue},
     clock::Clock,
-    config::{Config, QueueConfig, StoreConfig},
+    config::{Config, OrderConfig, PaymentsConfig, QueueConfig, StoreConfig},
     engine::{Engine, MemoryEngine, RedisEngine},
     gate::{self, Gate},
     ledger::{Ledger, LedgerUrl},
     meters,
     office::Office,
+    orders::{Notifier, Orders},
+    payments::{self, Guarded, HttpProvider, Payments, Provider, Simulated},
     peer::Peer,
     relay::{Relay, Target},
     routes::{OperatorApp, PublicApp},
     sessions::{Asked, Sessions, Told},
+    webhooks::Webhooks,
 };
 
 /// The reason against readiness while the store cannot be asked.
@@ -110,7 +114,13 @@ impl Server {
         spawn_all(&office, reloads, target, store, life);
         let ops_app =
             OpsApp::new(OperatorApp::new(Arc::clone(&office)), guard, life.readiness.clone(), life.metrics.clone());
-        let app = PublicApp::new(office, Gate::new(keys, users), config.site);
+        let orders = orders_of(&config.orders, &office)?;
+        life.spawn("orders", orders.clone().recover(life.stopping.clone()));
+        let webhooks = Webhooks::new(match &config.orders.payments {
+            PaymentsConfig::Http(_, secret) => Some(secret),
+            PaymentsConfig::Off | PaymentsConfig::Simulated(_) => None,
+        });
+        let app = PublicApp::new(office, orders, webhooks, Gate::new(keys, users), config.site);
         Ok(Self { public, ops, app, ops_app, options })
     }
 
@@ -130,6 +140,30 @@ impl Server {
         let public = (self.public, Arc::new(self.app), self.options);
         life.serve(public, (self.ops, Arc::new(self.ops_app), ops_options)).await;
     }
+}
+
+/// Orders, with whoever takes the money for them.
+fn orders_of(config: &OrderConfig, office: &Arc<Office>) -> anyhow::Result<Orders> {
+    let ledger = &office.ledger;
+    let provider: Option<Arc<dyn Provider>> = match &config.payments {
+        PaymentsConfig::Off => None,
+        PaymentsConfig::Simulated(behaviour) => {
+            tracing::warn!("payments are simulated: no money moves");
+            let memory = Arc::new(SimulatedMemory(ledger.clone()));
+            Some(Arc::new(Simulated::new(behaviour.clone(), memory)))
+        }
+        PaymentsConfig::Http(url, secret) => {
+            let provider = HttpProvider::new(url.clone(), secret, config.timeout, Clock::Real);
+            Some(Arc::new(provider.map_err(anyhow::Error::msg)?))
+        }
+    };
+    let patience = payments::Patience { call: config.timeout, ..payments::Patience::default() };
+    let guarded = provider.map(|provider| Arc::new(Guarded::new(provider, patience)) as Arc<dyn Provider>);
+    let simulated = matches!(config.payments, PaymentsConfig::Simulated(_));
+    let payments = Payments::new(guarded, simulated, Arc::new(StoredValue(ledger.clone())));
+    let notifier = config.notify.as_ref().map(|notify| Notifier::new(notify.url.clone(), &notify.secret, Clock::Real));
+    let notifier = notifier.transpose().map_err(anyhow::Error::msg)?.map(Arc::new);
+    Ok(Orders::new(Arc::clone(office), Arc::new(payments), notifier, config.patience))
 }
 
 /// The state folder may not be there yet when every secret is given.

@@ -1,8 +1,10 @@
-//! The OpenAPI document has every route, and no other.
+//! The OpenAPI document has every route, and no other; the page of settings has those of orders.
 
 use std::collections::BTreeSet;
 
+use queue_core::service::config::{Kind, Setting};
 use serde_json::Value;
+use ticket_server::config::ORDER_SETTINGS;
 use ticket_server::routes::{OperatorApp, PublicApp};
 
 #[test]
@@ -34,4 +36,31 @@ fn every_reference_leads_somewhere() {
         let pointer = format!("/{}", rest.split('"').next().unwrap());
         assert!(document.pointer(&pointer).is_some(), "{pointer}");
     }
+}
+
+fn row(setting: &Setting) -> String {
+    let env = setting.env.unwrap();
+    let env = match setting.kind {
+        Kind::SecretFile => format!("`{env}` (the secret itself), `{env}_FILE`"),
+        _ => format!("`{env}`"),
+    };
+    // What the help says of a default that is not a constant has a column of its own here.
+    let (help, made) = match setting.help.split_once(" [default: ") {
+        Some((help, default)) => (help, Some(default.trim_end_matches(']'))),
+        None => (setting.help, None),
+    };
+    let default = match (setting.default, made) {
+        (Some(default), _) => format!("`{default}`"),
+        (None, made) => made.unwrap_or("–").to_owned(),
+    };
+    format!("| `{}` | {env} | {default} | {help} |", setting.key)
+}
+
+#[test]
+fn the_settings_of_orders_are_described() {
+    let page = include_str!("../../docs/configuration.md");
+    let section = page.split("\n## Orders and payments\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let described: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let built: Vec<_> = ORDER_SETTINGS.iter().map(row).collect();
+    assert_eq!(described, built, "it should be:\n{}\n", built.join("\n"));
 }

@@ -83,10 +83,7 @@ async fn fence_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, L
 
 /// Whether the row is new: whoever inserts it has decided.
 async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, LedgerError> {
-    let (seats, kind, quantity) = match &booking.ordered {
-        Ordered::Seats(seats) => (Some(names(seats)), None, None),
-        Ordered::Quantity { kind, quantity } => (None, Some(kind.as_str()), Some(int(*quantity))),
-    };
+    let (seats, kind, quantity) = columns(&booking.ordered);
     let query = sql("INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, \
                      quantity, total_minor, currency, hold_end, decided_at) VALUES ");
     let row = [
@@ -104,6 +101,14 @@ async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, Led
         booking.at.into(),
     ];
     tx.insert_new(query.rows([row]), 1).await
+}
+
+/// What is ordered, as it is kept: seats, type, quantity.
+pub(super) fn columns(ordered: &Ordered) -> (Option<String>, Option<&str>, Option<i64>) {
+    match ordered {
+        Ordered::Seats(seats) => (Some(names(seats)), None, None),
+        Ordered::Quantity { kind, quantity } => (None, Some(kind.as_str()), Some(int(*quantity))),
+    }
 }
 
 fn names(seats: &[SeatId]) -> String {
@@ -131,14 +136,19 @@ async fn owners(tx: &mut Tx, booking: &Booking, seats: &[SeatId]) -> Result<Vec<
     tx.fetch_all(query).await?.iter().map(read_booking).collect()
 }
 
-fn read_booking(row: &Row) -> Result<Booking, LedgerError> {
-    let ordered = match text_or_null(row, "seats")? {
+/// What is ordered, back from [`columns`].
+pub(super) fn read_ordered(row: &Row) -> Result<Ordered, LedgerError> {
+    Ok(match text_or_null(row, "seats")? {
         Some(seats) => {
             let seats: Result<Vec<_>, _> = seats.split(' ').map(SeatId::new).collect();
             Ordered::Seats(seats.map_err(|_| unreadable("seats"))?)
         }
         None => Ordered::Quantity { kind: parse(row, "ticket_type_id")?, quantity: number(row, "quantity")? },
-    };
+    })
+}
+
+pub(super) fn read_booking(row: &Row) -> Result<Booking, LedgerError> {
+    let ordered = read_ordered(row)?;
     Ok(Booking {
         reservation: parse(row, "reservation_id")?,
         event: parse(row, "event_id")?,

@@ -27,7 +27,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// What there is: number, name, text. The first has a text of its own in SQLite, since files with it are about.
 const FIRST: (&str, &str) =
     (include_str!("../../migrations/0001_ledger.sql"), include_str!("../../migrations/sqlite/0001_ledger.sql"));
-const LATER: &[(i64, &str, &str)] = &[(2, "writers", include_str!("../../migrations/0002_writers.sql"))];
+const LATER: &[(i64, &str, &str)] = &[
+    (2, "writers", include_str!("../../migrations/0002_writers.sql")),
+    (3, "orders", include_str!("../../migrations/0003_orders.sql")),
+];
 
 /// Brings the tables up to date. Several servers may do so at once.
 pub(super) async fn run(options: &AnyConnectOptions, dialect: Dialect) -> Result<(), LedgerError> {

@@ -10,11 +10,15 @@
 //! function over a [`Tx`] and hands it to [`Ledger::change`]; who writes together with whom, and what happens
 //! when the database is away, is the writer's.
 
+mod balance;
 mod bookings;
+mod cancellations;
 mod change;
 mod dialect;
 mod events;
 mod migrations;
+mod notifications;
+mod orders;
 mod outbox;
 pub mod sql;
 mod tx;
@@ -31,9 +35,13 @@ use tokio::{
 };
 
 pub use self::{
+    balance::{Amount, Entry, Keeper},
     bookings::book_in,
+    cancellations::Cancelled,
     change::{Doing, Verdict},
     dialect::Dialect,
+    notifications::{Happened, Notification, Told},
+    orders::{Beginning, Begun, Effect, KEY_KEPT_MS, Known, Lease, Moved, ORDERS_PER_RESERVATION_MAX, Recorded},
     tx::Tx,
     url::LedgerUrl,
 };

@@ -82,6 +82,14 @@ pub struct Seat {
     pub ticket_type_id: TicketTypeId,
 }
 
+/// Whether and how long a booking can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancellation {
+    /// Until then; never, when there is no time.
+    pub allowed_until: Option<Millis>,
+}
+
 /// The checked definition of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +108,9 @@ pub struct EventBody {
     pub currency: String,
     /// Whether a booking needs a paid order.
     pub payment: Payment,
+    /// Whether bookings can be taken back; they cannot unless it is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Cancellation>,
     /// Seats and tickets of one visitor, held and booked together, at most.
     pub max_seats_per_visitor: u64,
     /// Kinds of tickets.
@@ -209,6 +220,7 @@ fn read(body: Value, problems: &mut Problems) -> Option<EventBody> {
     let production = fields.optional_id::<EventId>("production").map(|id| id.to_string());
     let currency = currency(&mut fields);
     let payment = payment(&mut fields);
+    let cancellation = cancellation(&mut fields);
     let max_seats_per_visitor = fields.number("maxSeatsPerVisitor", 1..=VISITOR_SEATS_MAX);
     if !fields.has("ticketTypes") {
         fields.problem("ticketTypes", "is required: a list of at least one");
@@ -224,6 +236,7 @@ fn read(body: Value, problems: &mut Problems) -> Option<EventBody> {
         production,
         currency: currency?,
         payment: payment?,
+        cancellation,
         max_seats_per_visitor: max_seats_per_visitor?,
         ticket_types: ticket_types?,
         sections: sections?,
@@ -332,6 +345,16 @@ fn currency(fields: &mut Fields<'_>) -> Option<String> {
 
 fn is_currency(code: &str) -> bool {
     code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
+}
+
+fn cancellation(fields: &mut Fields<'_>) -> Option<Cancellation> {
+    let value = fields.take("cancellation")?;
+    let mut inner = Fields::open(value, fields.name("cancellation"), fields.problems())?;
+    let allowed_until = if inner.has("allowedUntil") { time(&mut inner, "allowedUntil") } else { None };
+    // Present and null is the same as absent.
+    inner.take("allowedUntil");
+    inner.finish();
+    Some(Cancellation { allowed_until })
 }
 
 fn payment(fields: &mut Fields<'_>) -> Option<Payment> {

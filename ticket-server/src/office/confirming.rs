@@ -73,7 +73,7 @@ impl Office {
         }
     }
 
-    /// Orders do not exist yet, so nothing can have been paid.
+    /// What was paid is booked by its order, and is found as a booking.
     async fn confirm_unpaid(
         &self,
         hall: &Hall,
@@ -106,7 +106,7 @@ impl Office {
     }
 
     /// The caller's booking of that name.
-    pub(super) async fn own_booking(
+    pub(crate) async fn own_booking(
         &self,
         caller: &Caller,
         reservation: &ReservationId,

@@ -22,6 +22,9 @@ use crate::{
     model::{Command, EventBody, Hall, Hold, Outcome, What},
 };
 
+/// The clocks of two servers differ by less.
+const CLOCKS_APART_MS: u64 = 60_000;
+
 impl Office {
     /// Reads all events from the ledger into the catalog. The store is loaded afterwards.
     pub async fn read_catalog(&self) -> Result<(), LedgerError> {
@@ -93,7 +96,9 @@ impl Office {
         let stored = self.ledger.event(event).await.map_err(ledger_error)?.ok_or(Code::EventNotFound)?;
         let hall = Arc::new(hall_of(&stored).map_err(ledger_error)?);
         self.do_once(event, Command::Restore { shape: hall.shape(new_epoch()) }).await?;
+        let began = self.now();
         self.mark_bookings(&hall).await?;
+        self.unmark_cancelled(&hall, began).await?;
         self.open(&hall).await?;
         self.catalog.put(Arc::clone(&hall));
         Ok(hall)
@@ -125,6 +130,15 @@ impl Office {
                 self.do_once(&hall.event, Command::Book { bookings }).await?;
             }
         }
+    }
+
+    /// A booking that was taken back after it had been read is marked still.
+    async fn unmark_cancelled(&self, hall: &Hall, began: Millis) -> Result<(), ApiError> {
+        let since = Millis(began.0.saturating_sub(CLOCKS_APART_MS));
+        for cancelled in self.ledger.cancelled_since(&hall.event, since).await.map_err(ledger_error)? {
+            self.do_once(&hall.event, Command::Unbook { booking: booking::sold(hall, cancelled.booking) }).await?;
+        }
+        Ok(())
     }
 
     /// Marks the sessions that have ended, and lets holds be taken.

@@ -10,6 +10,7 @@ mod confirming;
 mod expiring;
 mod holding;
 pub mod loading;
+mod ordering;
 mod reading;
 mod reservation;
 mod seatmap;
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use catalog::{Catalog, EventQuery};
 pub use holding::HoldWish;
+pub(crate) use ordering::StoreAnswer;
 pub use reservation::{Reservation, ReservationState};
 pub use seatmap::{Availability, SeatView};
 

@@ -17,20 +17,20 @@ impl Office {
             Ok(Outcome::Hold(hold)) if hold.visitor == caller.visitor => Ok(held(&hall, hold)),
             Ok(Outcome::Past(state, hold)) if hold.visitor == caller.visitor => {
                 // The ledger is right where the two differ.
-                Ok(match self.own_booking(caller, reservation).await? {
-                    Some(booking) => Reservation::of_booking(booking),
+                Ok(match self.own_decided(caller, reservation).await? {
+                    Some(decided) => decided,
                     None => Reservation::of_past(&hall, state, hold),
                 })
             }
             Ok(Outcome::Hold(_) | Outcome::Past(..)) => Err(Code::ReservationNotFound.into()),
-            Ok(Outcome::Refused(Refusal::NotFound)) => match self.own_booking(caller, reservation).await? {
-                Some(booking) => Ok(Reservation::of_booking(booking)),
+            Ok(Outcome::Refused(Refusal::NotFound)) => match self.own_decided(caller, reservation).await? {
+                Some(decided) => Ok(decided),
                 None => Err(lost_or_never(caller, reservation)),
             },
             Ok(other) => Err(unexpected(&other)),
             // A booking can be shown without the store.
-            Err(error) => match self.own_booking(caller, reservation).await? {
-                Some(booking) => Ok(Reservation::of_booking(booking)),
+            Err(error) => match self.own_decided(caller, reservation).await? {
+                Some(decided) => Ok(decided),
                 None => Err(error),
             },
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     ids::{ReservationId, SeatId, TicketTypeId},
-    ledger::{Booking, Ordered},
+    ledger::{Booking, Cancelled, Ordered},
     model::{Hall, Hold, PastState, What},
 };
 
@@ -61,6 +61,16 @@ impl Reservation {
             PastState::Expired => ReservationState::Expired,
         };
         Self::of_hold(hall, hold, state)
+    }
+
+    /// A booking that was taken back.
+    pub(super) fn of_cancelled(cancelled: Cancelled) -> Self {
+        Self { state: ReservationState::Cancelled, ..Self::of_booking(cancelled.booking) }
+    }
+
+    /// Whether it was given up or taken back.
+    pub fn is_cancelled(&self) -> bool {
+        self.state == ReservationState::Cancelled
     }
 
     pub(super) fn of_booking(booking: Booking) -> Self {

@@ -6,6 +6,8 @@
 
 mod bodies;
 mod operator;
+mod order_bodies;
+mod orders;
 mod pages;
 mod public;
 mod visitor;
@@ -25,11 +27,13 @@ pub use self::{
     operator::{OperatorApp, OperatorRoute},
     pages::{Site, origin_of},
 };
-use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office};
+use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, webhooks::Webhooks};
 
 /// What visitors and browsers ask for.
 pub struct PublicApp {
     office: Arc<Office>,
+    orders: Orders,
+    webhooks: Webhooks,
     gate: Gate,
     site: Site,
     router: Router<PublicRoute>,
@@ -52,6 +56,12 @@ pub enum PublicRoute {
     Confirm,
     Cancel,
     Delete,
+    History,
+    Order,
+    ReadOrder,
+    Charge,
+    Balance,
+    Webhook,
     Page,
     Asset,
     Health,
@@ -62,8 +72,8 @@ pub enum PublicRoute {
 
 impl PublicApp {
     /// The public routes of an office.
-    pub fn new(office: Arc<Office>, gate: Gate, site: Site) -> Self {
-        Self { office, gate, site, router: Self::routes() }
+    pub fn new(office: Arc<Office>, orders: Orders, webhooks: Webhooks, gate: Gate, site: Site) -> Self {
+        Self { office, orders, webhooks, gate, site, router: Self::routes() }
     }
 
     /// All public routes.
@@ -84,12 +94,13 @@ impl PublicApp {
             .route(Method::POST, "/api/v1/reservations/{id}/extend", PublicRoute::Extend)
             .route(Method::POST, "/api/v1/reservations/{id}/confirm", PublicRoute::Confirm)
             .route(Method::POST, "/api/v1/reservations/{id}/cancel", PublicRoute::Cancel)
+            .route(Method::GET, "/api/v1/reservations/{id}/history", PublicRoute::History)
             .route(Method::GET, "/api/v1/events/{id}/seats/stream", PublicRoute::NotYet("seats/stream"))
-            .route(Method::POST, "/api/v1/orders", PublicRoute::NotYet("orders"))
-            .route(Method::GET, "/api/v1/orders/{id}", PublicRoute::NotYet("orders"))
-            .route(Method::POST, "/api/v1/balance/charge", PublicRoute::NotYet("balance"))
-            .route(Method::GET, "/api/v1/balance", PublicRoute::NotYet("balance"))
-            .route(Method::POST, "/api/v1/payments/webhook", PublicRoute::NotYet("payments"))
+            .route(Method::POST, "/api/v1/orders", PublicRoute::Order)
+            .route(Method::GET, "/api/v1/orders/{id}", PublicRoute::ReadOrder)
+            .route(Method::POST, "/api/v1/balance/charge", PublicRoute::Charge)
+            .route(Method::GET, "/api/v1/balance", PublicRoute::Balance)
+            .route(Method::POST, "/api/v1/payments/webhook", PublicRoute::Webhook)
             .route(Method::GET, "/api/v1/rankings/{eventId}", PublicRoute::NotYet("rankings"))
             .route(Method::GET, "/api/v1/stats/{eventId}", PublicRoute::NotYet("stats"))
             .route(Method::GET, "/tickets/{eventId}", PublicRoute::Page)
@@ -129,6 +140,12 @@ impl App for PublicApp {
             PublicRoute::Confirm => self.confirm(request).await,
             PublicRoute::Cancel => self.cancel(request).await,
             PublicRoute::Delete => self.delete(request).await,
+            PublicRoute::History => self.history(&request).await,
+            PublicRoute::Order => self.order(request).await,
+            PublicRoute::ReadOrder => self.read_order(&request).await,
+            PublicRoute::Charge => self.charge(request).await,
+            PublicRoute::Balance => self.balance(&request).await,
+            PublicRoute::Webhook => self.webhook(request).await,
             PublicRoute::Page => pages::seat_page(&request, &self.site),
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Health => Ok(pages::health()),

@@ -20,7 +20,7 @@ use crate::{
     ids::TicketTypeId,
     model::{
         Hall,
-        event::{Payment, Section, TicketType},
+        event::{Cancellation, Payment, Section, TicketType},
     },
     office::{Availability, EventQuery},
 };
@@ -42,6 +42,8 @@ pub struct ShownEvent<'a> {
     production: Option<&'a str>,
     currency: &'a str,
     payment: Payment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation: Option<&'a Cancellation>,
     max_seats_per_visitor: u64,
     seat_count: usize,
     ticket_types: &'a [TicketType],
@@ -59,6 +61,7 @@ impl<'a> ShownEvent<'a> {
             production: body.production.as_deref(),
             currency: &body.currency,
             payment: body.payment,
+            cancellation: body.cancellation.as_ref(),
             max_seats_per_visitor: body.max_seats_per_visitor,
             seat_count: body.seat_count(),
             ticket_types: &body.ticket_types,

@@ -25,7 +25,7 @@ use crate::{
 const USER_EVENTS_MAX: usize = 64;
 
 /// Who reads, cancels or repeats.
-enum Asker {
+pub(super) enum Asker {
     Session(Shown),
     User(VisitorId),
 }
@@ -54,7 +54,7 @@ impl PublicApp {
     }
 
     /// A browser adds cookies whoever wrote the page: those pages must be allowed ones.
-    async fn changing(&self, request: &Request) -> Result<Shown, ApiError> {
+    pub(super) async fn changing(&self, request: &Request) -> Result<Shown, ApiError> {
         let shown = self.shown(request).await?;
         if shown.by_cookie() {
             request.require_origin()?;
@@ -95,7 +95,9 @@ impl PublicApp {
     pub(super) async fn extend(&self, mut request: Request) -> Result<Response, ApiError> {
         let (caller, id) = self.owner(&self.changing(&request).await?, &request)?;
         let seconds = bodies::seconds(&mut request).await?;
-        Ok(json(StatusCode::OK, &self.office.extend(&caller, &id, seconds).await?))
+        let extended = self.office.extend(&caller, &id, seconds).await?;
+        self.orders.note(&extended, "EXTENDED");
+        Ok(json(StatusCode::OK, &extended))
     }
 
     pub(super) async fn confirm(&self, mut request: Request) -> Result<Response, ApiError> {
@@ -114,18 +116,18 @@ impl PublicApp {
     pub(super) async fn cancel(&self, mut request: Request) -> Result<Response, ApiError> {
         let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
         bodies::nothing(&mut request).await?;
-        Ok(json(StatusCode::OK, &self.office.cancel(&caller, &id).await?))
+        Ok(json(StatusCode::OK, &self.orders.cancel(&caller, &id).await?))
     }
 
     pub(super) async fn delete(&self, mut request: Request) -> Result<Response, ApiError> {
         let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
         bodies::nothing(&mut request).await?;
-        self.office.cancel(&caller, &id).await?;
+        self.orders.cancel(&caller, &id).await?;
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
     /// Who reads, cancels or repeats: by a session's token, or by a user token of the same visitor.
-    async fn asker(&self, request: &Request) -> Result<Asker, ApiError> {
+    pub(super) async fn asker(&self, request: &Request) -> Result<Asker, ApiError> {
         match self.gate.user(request, self.office.now()).await? {
             Some(user) => Ok(Asker::User(user)),
             None => self.shown(request).await.map(Asker::Session),
@@ -133,7 +135,7 @@ impl PublicApp {
     }
 
     /// The same for what changes something; a user token is never in a cookie.
-    async fn changing_asker(&self, request: &Request) -> Result<Asker, ApiError> {
+    pub(super) async fn changing_asker(&self, request: &Request) -> Result<Asker, ApiError> {
         let asker = self.asker(request).await?;
         if matches!(&asker, Asker::Session(shown) if shown.by_cookie()) {
             request.require_origin()?;
@@ -141,7 +143,7 @@ impl PublicApp {
         Ok(asker)
     }
 
-    fn owner_of(&self, asker: &Asker, request: &Request) -> Result<(Arc<Caller>, ReservationId), ApiError> {
+    pub(super) fn owner_of(&self, asker: &Asker, request: &Request) -> Result<(Arc<Caller>, ReservationId), ApiError> {
         let user = match asker {
             Asker::Session(shown) => return self.owner(shown, request),
             Asker::User(user) => user,
@@ -166,6 +168,11 @@ impl PublicApp {
         Ok(events.into_iter().map(|event| Arc::new(self.reader(user, event))).collect())
     }
 
+    /// A user of no event in particular; nobody where there is no event.
+    pub(super) fn user_alone(&self, user: &VisitorId) -> Option<Caller> {
+        self.office.catalog.ids().into_iter().min().map(|event| self.reader(user, event))
+    }
+
     /// Somebody who has no session, or does not show it: reading and cancelling look at visitor and event alone.
     fn reader(&self, user: &VisitorId, event: EventId) -> Caller {
         let jti = Jti { generation: Generation(0), seq: Seq(0) };
@@ -182,7 +189,7 @@ impl PublicApp {
     }
 }
 
-fn private(mut response: Response) -> Response {
+pub(super) fn private(mut response: Response) -> Response {
     response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

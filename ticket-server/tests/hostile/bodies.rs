@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 const JSON: &str = "content-type: application/json\r\n";
 /// Routes of visitors with a body.
-const VISITORS: [&str; 2] = ["/api/v1/seats/reserve", "/api/v1/reservations"];
+const VISITORS: [&str; 4] =
+    ["/api/v1/seats/reserve", "/api/v1/reservations", "/api/v1/orders", "/api/v1/balance/charge"];
 
 async fn refuses(to: std::net::SocketAddr, head: &str, body: &[u8]) -> (u16, String) {
     let mut text =
@@ -25,7 +26,7 @@ async fn bodies_are_refused_everywhere() {
     let operator = sale::bearer(&sale.victim.operator);
     let mut heads: Vec<_> = VISITORS
         .iter()
-        .map(|path| (sale.victim.public, format!("POST {path} HTTP/1.1\r\n{}", sale.bearer())))
+        .map(|path| (sale.victim.public, format!("POST {path} HTTP/1.1\r\nidempotency-key: k\r\n{}", sale.bearer())))
         .collect();
     heads.push((sale.victim.ops, format!("PUT /api/v1/admin/events/other HTTP/1.1\r\n{operator}")));
     let deep = format!("{{\"a\":{}", "[".repeat(10_000));
@@ -75,13 +76,14 @@ async fn bodies_are_refused_everywhere() {
             assert_eq!(refusal, (415, "UNSUPPORTED_MEDIA_TYPE".into()), "{head} {kind}");
         }
     }
-    for (to, head) in &heads[..2] {
+    for (to, head) in &heads[..VISITORS.len()] {
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(20_000));
         let refusal = refuses(*to, &format!("{head}{JSON}"), large.as_bytes()).await;
         assert_eq!(refusal, (413, "BODY_TOO_LARGE".into()), "{head}");
     }
     // The operator may send much, but not without end.
-    let text = format!("{}{JSON}host: {}\r\ncontent-length: 1000000000000\r\n\r\n{{", heads[2].1, sale.victim.ops);
+    let put = &heads[VISITORS.len()].1;
+    let text = format!("{put}{JSON}host: {}\r\ncontent-length: 1000000000000\r\n\r\n{{", sale.victim.ops);
     let reply = Raw::say(sale.victim.ops, text).await.reply().await.unwrap();
     assert_eq!(reply.refusal(), (413, "BODY_TOO_LARGE".into()));
     assert_eq!(sale.taken().await, [json!("A-10-20")]);
@@ -171,6 +173,8 @@ async fn identifiers_are_checked_everywhere() {
             ("POST", "reservations/{}/confirm"),
             ("POST", "reservations/{}/cancel"),
             ("GET", "seats/reservation/{}"),
+            ("GET", "reservations/{}/history"),
+            ("GET", "orders/{}"),
         ] {
             let path = format!("/api/v1/{}", path.replace("{}", id));
             let reply = sale.victim.ask(method, &path, &sale.bearer(), "").await;

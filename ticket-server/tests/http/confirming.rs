@@ -121,7 +121,7 @@ async fn paid_events_want_an_order(kind: Kind) {
     assert_eq!(server.state_of("A-1-1").await, "HELD");
     server.act(&ann, &id, "cancel").await.ok(200);
     server.act(&ann, &id, "confirm").await.is(410, "HOLD_EXPIRED");
-    server.post_as(&ann, "/api/v1/orders", json!({"reservationId": id})).await.is(422, "NOT_SUPPORTED");
+    server.post_as(&ann, "/api/v1/orders", json!({"reservationId": id})).await.is(400, "IDEMPOTENCY_KEY_REQUIRED");
 }
 
 async fn bookings_outlive_the_server(kind: Kind) {

@@ -63,7 +63,8 @@ async fn a_store_that_lost_its_data_is_rebuilt_from_the_ledger() {
     server.hold(&server.visitor(3), &["A-1-2"]).await;
 }
 
-/// A process pinned a hold, asked the ledger or not, and died.
+/// A process pinned a hold, asked the ledger or not, and died. What is not booked by then goes on as long as it
+/// would have, and no longer.
 #[tokio::test]
 async fn pinned_holds_are_settled() {
     let server = TestServer::with_hall(Kind::Redis).await;
@@ -71,10 +72,13 @@ async fn pinned_holds_are_settled() {
     let ledger =
         Ledger::open(&LedgerUrl::file(server.folder.path().join("state/tickets.db")), Clock::Real).await.unwrap();
     let event = EventId::new("hall").unwrap();
-    let (ann, bob) = (server.visitor(1), server.visitor(2));
-    let ids = [server.hold(&ann, &["A-1-1"]).await, server.hold(&bob, &["A-1-2"]).await];
+    let (ann, bob, eve) = (server.visitor(1), server.visitor(2), server.visitor(3));
+    let wish = json!({"eventId": "hall", "seatIds": ["A-1-3"], "holdSeconds": 10});
+    let short = server.post_as(&eve, "/api/v1/seats/reserve", wish).await.ok(201)["reservationId"].clone();
+    let short = short.as_str().unwrap().to_owned();
+    let ids = [server.hold(&ann, &["A-1-1"]).await, server.hold(&bob, &["A-1-2"]).await, short];
     let ids = ids.map(|id| ReservationId::new(&id).unwrap());
-    for (id, who) in ids.iter().zip(["a_1", "a_2"]) {
+    for (id, who) in ids.iter().zip(["a_1", "a_2", "a_3"]) {
         let pin = Command::Pin { reservation: id.clone(), visitor: VisitorId::new(who).unwrap() };
         assert!(matches!(engine.apply(&event, pin).await, Ok(Outcome::Hold(_))));
     }
@@ -92,9 +96,16 @@ async fn pinned_holds_are_settled() {
         })
         .await
         .unwrap();
-    server.await_state("A-1-1", "FREE").await;
+    server.await_state("A-1-3", "FREE").await;
     server.await_state("A-1-2", "SOLD").await;
-    server.act(&ann, ids[0].as_str(), "confirm").await.is(410, "HOLD_EXPIRED");
+    server.act(&eve, ids[2].as_str(), "confirm").await.is(410, "HOLD_EXPIRED");
+    // Unpinned: it could be given up, or booked after all.
+    eventually("another try", async || {
+        let extended = server.act(&ann, ids[0].as_str(), "extend").await;
+        (extended.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(server.act(&ann, ids[0].as_str(), "confirm").await.ok(200)["state"], "CONFIRMED");
     assert_eq!(server.act(&bob, ids[1].as_str(), "confirm").await.ok(200)["state"], "CONFIRMED");
 }
 
