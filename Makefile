@@ -13,7 +13,7 @@ ARGS ?=
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release --locked -p queue-server -p ticket-server -p bench
 
-.PHONY: help setup demo test test-gates fuzz lint fmt bench build-release
+.PHONY: help setup demo test test-gates fuzz lint fmt bench scale build-release
 
 help: ## List what can be done here
 	@echo "usage: make TARGET [STORE=memory|redis] [ARGS=…]"
@@ -43,6 +43,9 @@ fmt: ## Format the Rust sources
 
 bench: build-release ## Criterion benches, then the servers under load beside a hello-world (a few minutes)
 	@scripts/bench.sh $(ARGS)
+
+scale: build-release ## 100,000 live waiters on this machine for ten minutes, all they see checked; ARGS="--scale 2000 --minutes 1"
+	@exec "$(TARGET_DIR)/release/bench" scale $(ARGS)
 
 build-release:
 	@$(RELEASE)

@@ -13,6 +13,7 @@ pub mod idle;
 pub mod process;
 pub mod random;
 pub mod reads;
+pub mod scale;
 pub mod servers;
 pub mod socket;
 pub mod sockets;

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, idle, reads, sockets, wrk};
+use bench::{crowd, demo, hello, idle, reads, scale, sockets, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,11 @@ enum Command {
     BareSockets(sockets::bare::Options),
     /// Position reads per event and tick, whatever the number of waiters.
     Reads(reads::Options),
+    /// Everything at once with very many waiters: what they see is held against the store's record.
+    Scale(scale::Options),
+    /// Part of `scale`, which starts it.
+    #[command(hide = true)]
+    ScaleClient(scale::ClientOptions),
 }
 
 #[derive(clap::Args)]
@@ -74,6 +79,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<()> {
+    if let Command::ScaleClient(options) = &cli.command {
+        return scale::client(options);
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.enable_all();
     if let Command::Hello(Hello { threads: Some(threads), .. }) = &cli.command {
@@ -104,5 +112,8 @@ async fn run(command: Command) -> Result<()> {
         Command::SocketCrowd(options) => sockets::crowd::run(options).await,
         Command::BareSockets(options) => sockets::bare::serve(options).await,
         Command::Reads(options) => reads::run(options).await,
+        Command::Scale(options) => scale::run(options).await,
+        // Has a runtime of its own: see `start`.
+        Command::ScaleClient(_) => Ok(()),
     }
 }

@@ -123,7 +123,8 @@ impl Child {
     }
 }
 
-fn cpu_of(pid: u32) -> Result<Duration> {
+/// Processor time used so far by all threads of a process, user and system (Linux only).
+pub fn cpu_of(pid: u32) -> Result<Duration> {
     // Linux counts in ticks of 10 ms whatever the kernel's own frequency.
     const TICK_MS: u64 = 10;
     let path = format!("/proc/{pid}/stat");

@@ -102,7 +102,7 @@ pub fn beside_us(binary: &str) -> Result<PathBuf> {
         .with_context(|| format!("{binary} is not beside {}; build it with the same profile first", own.display()))
 }
 
-/// A Redis of our own, without persistence.
+/// A Redis of our own.
 #[derive(Debug)]
 pub struct Redis {
     /// The process.
@@ -112,14 +112,22 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one on a free port and waits until it answers.
+    /// Starts one on a free port, without persistence, and waits until it answers.
     pub async fn start(name: &str, folder: &Path) -> Result<Self> {
+        Self::start_with(name, folder, false).await
+    }
+
+    /// Starts one on a free port and waits until it answers. `appendonly`: with a log of all changes in `folder`,
+    /// brought to disk every second.
+    pub async fn start_with(name: &str, folder: &Path, appendonly: bool) -> Result<Self> {
         let program = find_program("redis-server")
             .context("redis-server is not installed; `make setup` installs it, or leave out STORE=redis")?;
         let address = free_port()?;
         let port = address.port().to_string();
         let dir = folder.display().to_string();
-        let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", &dir];
+        let log = if appendonly { "yes" } else { "no" };
+        let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", log, "--dir", &dir];
+        let args = args.into_iter().chain(["--appendfsync", "everysec"]);
         let child = Child::start(name, &program, args, &[], folder)?;
         let mut redis = Self { child, address };
         let until = Instant::now() + READY_WAIT;
