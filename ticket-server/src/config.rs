@@ -1,6 +1,6 @@
 //! The settings of `ticket-server`: what there is, and what it must look like.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use queue_core::service::{
     config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
@@ -14,6 +14,7 @@ pub use self::orders::{NotifyConfig, ORDER_SETTINGS, OrderConfig, PaymentsConfig
 use crate::{
     gate::KeySource,
     ledger::LedgerUrl,
+    office::pruning::{OUTBOX_KEEP_HOURS_MAX, OUTBOX_KEEP_HOURS_MIN},
     routes::{Site, origin_of},
 };
 
@@ -59,6 +60,13 @@ pub const OWN: &[Setting] = &[
     )
     .secret(),
     Setting::value(
+        "outbox-keep-hours",
+        "USHER_OUTBOX_KEEP_HOURS",
+        "HOURS",
+        "How long the ledger keeps messages that the queue was sent, 25 or more",
+    )
+    .or("48"),
+    Setting::value(
         "queue-url",
         "USHER_QUEUE_URL",
         "URL",
@@ -95,6 +103,8 @@ pub struct Config {
     pub queue: QueueConfig,
     pub jwks: KeySource,
     pub ledger: LedgerUrl,
+    /// How long the ledger keeps what the queue was sent.
+    pub outbox_keep: Duration,
     /// Who signs user tokens, if they are on.
     pub users: Option<UserConfig>,
     pub site: Site,
@@ -114,6 +124,9 @@ impl Config {
             queue: raw.value("queue", "an address such as http://127.0.0.1:9003, or a store's URL", queue),
             jwks: raw.value("jwks", "an address such as http://127.0.0.1:3003/.well-known/jwks.json, or a file", keys),
             ledger,
+            outbox_keep: Duration::from_secs(
+                3_600 * raw.number("outbox-keep-hours", OUTBOX_KEEP_HOURS_MIN, OUTBOX_KEEP_HOURS_MAX),
+            ),
             users: UserConfig::read(raw),
             orders: OrderConfig::read(raw, shared.listen.ip().is_loopback()),
             site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },

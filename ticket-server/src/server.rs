@@ -112,6 +112,8 @@ impl Server {
         let (office, reloads) = Office::new(engine, ledger, sessions, Clock::Real);
         office.read_catalog().await.context("reading the events")?;
         spawn_all(&office, reloads, target, store, life);
+        let pruning = Arc::clone(&office).prune_outbox(config.outbox_keep, life.stopping.clone());
+        life.spawn("dropping sent messages", pruning);
         let ops_app =
             OpsApp::new(OperatorApp::new(Arc::clone(&office)), guard, life.readiness.clone(), life.metrics.clone());
         let orders = orders_of(&config.orders, &office)?;

@@ -4,6 +4,7 @@ use queue_core::ids::{EventId, Millis, VisitorId};
 
 use super::{
     Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
+    change::Confirming,
     sql::{Row, int, number, parse, sql, text, text_or_null, unreadable},
 };
 use crate::ids::{ReservationId, SeatId};
@@ -11,7 +12,8 @@ use crate::ids::{ReservationId, SeatId};
 impl Ledger {
     /// Books a reservation with its outbox row, in one transaction. Again: the same answer.
     pub async fn book(&self, booking: Booking) -> Result<Decision, LedgerError> {
-        self.change(booking, |booking, tx| Box::pin(book_in(tx, booking))).await
+        let (job, answer) = Confirming::boxed(booking);
+        self.submit(job, answer).await
     }
 
     /// Decides that a reservation will never be booked, unless it is already. The fence against a
@@ -111,7 +113,7 @@ pub(super) fn columns(ordered: &Ordered) -> (Option<String>, Option<&str>, Optio
     }
 }
 
-fn names(seats: &[SeatId]) -> String {
+pub(super) fn names(seats: &[SeatId]) -> String {
     seats.iter().map(SeatId::as_str).collect::<Vec<_>>().join(" ")
 }
 

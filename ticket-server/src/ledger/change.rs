@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::{LedgerError, tx::Tx};
+use super::{Booking, Decision, LedgerError, bookings::book_in, tx::Tx};
 
 /// What became of a change, and what to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,12 @@ pub type Doing<'t, T> = BoxFuture<'t, Result<Verdict<T>, LedgerError>>;
 pub(super) trait Job: Send {
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
+    /// What it books, if that is all it does: then it can be written together with others.
+    fn booking(&self) -> Option<&Booking> {
+        None
+    }
+    /// What it books was written as new.
+    fn booked(&mut self) {}
     /// Makes the change; whether to keep it. May be called again after what it did was undone.
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>>;
     /// This change cannot be made; nothing is left of it.
@@ -82,10 +88,66 @@ where
 
     fn tell(self: Box<Self>) {
         // Whoever asked may have gone; nobody else is to be told.
-        let _ = self.reply.send(self.made.unwrap_or_else(|| Err(LedgerError::Unavailable("it was not run".into()))));
+        let _ = self.reply.send(self.made.unwrap_or_else(not_run));
     }
 
     fn fail(self: Box<Self>, error: LedgerError) {
         let _ = self.reply.send(Err(error));
     }
+}
+
+/// A booking and nothing else.
+pub(super) struct Confirming {
+    booking: Booking,
+    made: Option<Result<Decision, LedgerError>>,
+    reply: oneshot::Sender<Result<Decision, LedgerError>>,
+}
+
+impl Confirming {
+    /// The change, and where its answer comes.
+    pub(super) fn boxed(booking: Booking) -> (Box<dyn Job>, oneshot::Receiver<Result<Decision, LedgerError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Box::new(Self { booking, made: None, reply }), answer)
+    }
+}
+
+impl Job for Confirming {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn booking(&self) -> Option<&Booking> {
+        Some(&self.booking)
+    }
+
+    fn booked(&mut self) {
+        self.made = Some(Ok(Decision::Confirmed(Box::new(self.booking.clone()))));
+    }
+
+    fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let (keep, made) = match book_in(tx, &self.booking).await? {
+                Verdict::Keep(made) => (true, made),
+                Verdict::Undo(made) => (false, made),
+            };
+            self.made = Some(Ok(made));
+            Ok(keep)
+        })
+    }
+
+    fn refuse(&mut self, error: LedgerError) {
+        self.made = Some(Err(error));
+    }
+
+    fn tell(self: Box<Self>) {
+        let _ = self.reply.send(self.made.unwrap_or_else(not_run));
+    }
+
+    fn fail(self: Box<Self>, error: LedgerError) {
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+fn not_run<T>() -> Result<T, LedgerError> {
+    Err(LedgerError::Unavailable("it was not run".into()))
 }

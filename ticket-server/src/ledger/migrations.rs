@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use sqlx::{
-    AssertSqlSafe, SqlSafeStr as _,
+    AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
@@ -30,6 +30,7 @@ const FIRST: (&str, &str) =
 const LATER: &[(i64, &str, &str)] = &[
     (2, "writers", include_str!("../../migrations/0002_writers.sql")),
     (3, "orders", include_str!("../../migrations/0003_orders.sql")),
+    (4, "outbox sent", include_str!("../../migrations/0004_outbox_sent.sql")),
 ];
 
 /// Brings the tables up to date. Several servers may do so at once.
@@ -37,7 +38,8 @@ pub(super) async fn run(options: &AnyConnectOptions, dialect: Dialect) -> Result
     let migrator = migrator(dialect);
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
-        let Err(error) = attempt(&migrator, options).await else { return Ok(()) };
+        let attempt = tokio::time::timeout_at(deadline.into(), attempt(&migrator, options, dialect));
+        let Err(error) = attempt.await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into())) else { return Ok(()) };
         if !may_pass(&error) || Instant::now() >= deadline {
             return Err(LedgerError::Unavailable(error.to_string()));
         }
@@ -46,12 +48,26 @@ pub(super) async fn run(options: &AnyConnectOptions, dialect: Dialect) -> Result
     }
 }
 
-async fn attempt(migrator: &Migrator, options: &AnyConnectOptions) -> Result<(), MigrateError> {
+async fn attempt(migrator: &Migrator, options: &AnyConnectOptions, dialect: Dialect) -> Result<(), MigrateError> {
+    let lock = if dialect == Dialect::MySql { Some(lock(options).await?) } else { None };
     let pool = AnyPoolOptions::new().max_connections(1).acquire_timeout(START_TIMEOUT);
     let pool = pool.connect_lazy_with(options.clone());
     let result = migrator.run(&pool).await;
     pool.close().await;
+    if let Some(lock) = lock {
+        // One that cannot be closed in order is dropped.
+        let _ = lock.close().await;
+    }
     result
+}
+
+/// Lets one server at a time look at the tables, until the connection ends. The library's own lock waits for ever,
+/// which MariaDB takes for not at all.
+async fn lock(options: &AnyConnectOptions) -> Result<AnyConnection, sqlx::Error> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    let lock = sqlx::query("SELECT GET_LOCK(CONCAT('usher:', SHA1(DATABASE())), 20)");
+    let got: Option<i64> = connection.fetch_one(lock).await?.try_get(0)?;
+    if got == Some(1) { Ok(connection) } else { Err(sqlx::Error::PoolTimedOut) }
 }
 
 /// Whether the same may work a moment later: the database starts, or another server was quicker.
@@ -75,7 +91,9 @@ fn migrator(dialect: Dialect) -> Migrator {
     let migrations = std::iter::once((1, "ledger", first)).chain(later).map(|(version, name, text)| {
         Migration::new(version, name.into(), MigrationType::Simple, AssertSqlSafe(text).into_sql_str(), false)
     });
-    Migrator::with_migrations(migrations.collect())
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.set_locking(dialect != Dialect::MySql);
+    migrator
 }
 
 fn translated(text: &str, dialect: Dialect) -> String {

@@ -11,6 +11,7 @@
 //! when the database is away, is the writer's.
 
 mod balance;
+mod batch;
 mod bookings;
 mod cancellations;
 mod change;

@@ -4,7 +4,7 @@ use queue_core::ids::{EventId, Jti, Millis, VisitorId};
 
 use super::{
     Ledger, LedgerError, OutboxRow, Verdict,
-    sql::{Row, number, parse, sql},
+    sql::{Row, Value, number, parse, sql},
 };
 
 impl Ledger {
@@ -16,16 +16,29 @@ impl Ledger {
 
     /// Everything of that session up to that row was sent.
     pub async fn mark_sent(&self, event: &EventId, jti: Jti, up_to: i64) -> Result<(), LedgerError> {
-        let work = move |event: &EventId, now: Millis| {
-            let query =
-                sql("UPDATE outbox SET sent_at = ? WHERE event_id = ? AND jti = ? AND id <= ? AND sent_at IS NULL");
-            query.bind(now).bind(event).bind(jti).bind(up_to)
-        };
-        let change = self.change(event.clone(), move |event, tx| {
+        let change = self.change((event.clone(), jti, up_to), |(event, jti, up_to), tx| {
             Box::pin(async move {
-                let query = work(event, tx.now());
-                tx.execute(query).await?;
+                let query =
+                    sql("UPDATE outbox SET sent_at = ? WHERE event_id = ? AND jti = ? AND id <= ? AND sent_at IS NULL");
+                tx.execute(query.bind(tx.now()).bind(event).bind(*jti).bind(*up_to)).await?;
                 Ok(Verdict::Keep(()))
+            })
+        });
+        change.await
+    }
+
+    /// Drops messages that were sent before that time, at most so many; how many there were.
+    pub async fn prune_outbox(&self, before: Millis, limit: u32) -> Result<u64, LedgerError> {
+        let change = self.change((before, limit), |&(before, limit), tx| {
+            Box::pin(async move {
+                // Not every database can delete so many and no more.
+                let query = sql("SELECT id FROM outbox WHERE sent_at < ? ORDER BY sent_at, id LIMIT ?");
+                let rows = tx.fetch_all(query.bind(before).bind(limit)).await?;
+                let ids = rows.iter().map(|row| number(row, "id").map(Value::from)).collect::<Result<Vec<_>, _>>()?;
+                if ids.is_empty() {
+                    return Ok(Verdict::Keep(0));
+                }
+                Ok(Verdict::Keep(tx.execute(sql("DELETE FROM outbox WHERE id IN (").list(ids).push(")")).await?))
             })
         });
         change.await

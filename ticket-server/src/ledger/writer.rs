@@ -17,7 +17,9 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use super::{LedgerError, WRITE_BATCH_MAX, WRITE_TIMEOUT_MS, change::Job, dialect::Dialect, sql::sql, tx::Tx};
+use super::{
+    LedgerError, WRITE_BATCH_MAX, WRITE_TIMEOUT_MS, batch::book_all, change::Job, dialect::Dialect, sql::sql, tx::Tx,
+};
 use crate::clock::Clock;
 
 /// A batch is given up after so long, before those who wait for it give up themselves.
@@ -239,13 +241,42 @@ async fn enter(options: &AnyConnectOptions, dialect: Dialect, name: &str, now: M
     Ok(tx)
 }
 
-/// All but the commit. Without savepoints it stops at the first change that is refused and says `false`.
+/// All but the commit; `false` when it has to be done again, carefully.
 async fn write_all(tx: &mut Tx, batch: &mut Batch, careful: bool, now: Millis) -> Result<bool, LedgerError> {
     tx.begin(now).await?;
-    for job in batch {
-        if careful {
-            tx.raw("SAVEPOINT one").await.map_err(LedgerError::from_sqlx)?;
+    if careful { write_apart(tx, batch).await.map(|()| true) } else { write_together(tx, batch).await }
+}
+
+/// All but the commit, as if nothing were refused: the bookings in a few statements for all. `false` when something
+/// is, and then everything has to be undone.
+async fn write_together(tx: &mut Tx, batch: &mut Batch) -> Result<bool, LedgerError> {
+    let bookings: Vec<_> = batch.iter().filter_map(|job| job.booking()).collect();
+    let together = bookings.len() > 1;
+    if together {
+        match book_all(tx, &bookings).await {
+            Ok(true) => {}
+            Ok(false) | Err(LedgerError::Broken(_)) => return Ok(false),
+            Err(error) => return Err(error),
         }
+    }
+    for job in batch {
+        if together && job.booking().is_some() {
+            job.booked();
+            continue;
+        }
+        match job.run(tx).await {
+            Ok(true) => {}
+            Ok(false) | Err(LedgerError::Broken(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+/// All but the commit, each change in a savepoint of its own.
+async fn write_apart(tx: &mut Tx, batch: &mut Batch) -> Result<(), LedgerError> {
+    for job in batch {
+        tx.raw("SAVEPOINT one").await.map_err(LedgerError::from_sqlx)?;
         let keep = match job.run(tx).await {
             Ok(keep) => keep,
             Err(error @ LedgerError::Broken(_)) => {
@@ -255,13 +286,8 @@ async fn write_all(tx: &mut Tx, batch: &mut Batch, careful: bool, now: Millis) -
             }
             Err(error) => return Err(error),
         };
-        if !careful && !keep {
-            return Ok(false);
-        }
-        if careful {
-            let end = if keep { "RELEASE SAVEPOINT one" } else { "ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one" };
-            tx.raw(end).await.map_err(LedgerError::from_sqlx)?;
-        }
+        let end = if keep { "RELEASE SAVEPOINT one" } else { "ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one" };
+        tx.raw(end).await.map_err(LedgerError::from_sqlx)?;
     }
-    Ok(true)
+    Ok(())
 }

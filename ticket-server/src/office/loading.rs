@@ -50,6 +50,9 @@ impl Office {
             if let Err(error) = self.load(&event).await {
                 tracing::warn!(%event, %error, "an event could not be loaded");
                 tokio::time::sleep(RETRY_PAUSE).await;
+                if self.catalog.get(event.as_str()).is_some() {
+                    self.reload(&event);
+                }
             }
         }
     }
@@ -192,6 +195,9 @@ impl Office {
             if let Some(before) = &before {
                 self.tell(event, Command::Restore { shape: before.shape(new_epoch()) }).await;
             }
+            // It may have been taken after all, and only the answer was lost: nothing is sold before the ledger was
+            // asked what it has.
+            self.reload(event);
             return Err(ledger_error(error));
         }
         if before.is_none() {

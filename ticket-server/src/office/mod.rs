@@ -11,6 +11,7 @@ mod expiring;
 mod holding;
 pub mod loading;
 mod ordering;
+pub mod pruning;
 mod reading;
 mod reservation;
 mod seatmap;

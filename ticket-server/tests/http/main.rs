@@ -5,6 +5,7 @@ mod confirming;
 mod events;
 mod finishing;
 mod keys;
+mod ledgers;
 mod process;
 mod sessions;
 mod store;

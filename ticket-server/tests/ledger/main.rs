@@ -1,6 +1,8 @@
 //! The ledger by itself: the same cases on SQLite, PostgreSQL and MariaDB.
 
 mod cases;
+mod lost;
+mod proxy;
 mod support;
 
 use queue_core::service::testing_sql::{TestMariaDb, TestPostgres};
@@ -48,4 +50,12 @@ on_all! {
     tickets_without_seats_are_counted,
     what_is_sold_stays_in_the_event,
     sent_rows_are_marked_by_session,
+    a_fence_and_a_confirmation_on_two_servers_agree,
+    two_servers_sell_a_seat_once,
+    two_servers_share_an_inventory,
+    changes_are_kept_or_undone_each_by_itself,
+    two_servers_that_lock_each_other_out_both_go_on,
+    several_servers_may_start_at_once,
+    messages_keep_the_order_of_their_bookings,
+    messages_that_were_sent_long_ago_are_dropped,
 }

@@ -23,14 +23,19 @@ pub enum Place {
 impl Place {
     /// An empty database for each case.
     pub async fn fresh(&self) -> Bench {
+        let url = self.address();
+        Bench { ledger: open(&url).await, url }
+    }
+
+    /// Of a database that nobody has opened yet.
+    pub fn address(&self) -> LedgerUrl {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("case{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let url = match self {
+        match self {
             Self::Sqlite(folder) => LedgerUrl::file(folder.path().join(name)),
             Self::Postgres(server) => server.create_database(&name).parse().unwrap(),
             Self::MariaDb(server) => server.create_database(&name).parse().unwrap(),
-        };
-        Bench { ledger: open(&url).await, url }
+        }
     }
 }
 
@@ -59,7 +64,7 @@ pub fn event() -> EventId {
 }
 
 pub fn jti(n: u64) -> Jti {
-    Jti { generation: Generation(1), seq: Seq(n) }
+    Jti { generation: Generation(1), seq: Seq(n + 1) }
 }
 
 pub fn booking(id: &str, who: u64, ordered: Ordered) -> Booking {
