@@ -115,9 +115,9 @@ pub async fn run(options: Options) -> Result<()> {
     sleep(Duration::from_secs(2)).await;
     let before = server.child.anonymous_bytes()?;
     let count = usize::try_from(options.count)?;
-    let clients = crowd::start(&server.url, &[EVENT.to_owned()], count, folder.path())?;
+    let mut clients = crowd::start(&server.url, &[EVENT.to_owned()], count, folder.path())?;
     let open = async || Ok(crowd::metric_or_none(&server.ops_url, "usher_queue_waiting").await);
-    crowd::wait_for((WARM_UP + count) as u64, OPEN_WAIT, open).await?;
+    crowd::wait_for((WARM_UP + count) as u64, OPEN_WAIT, &mut clients, open).await?;
     sleep(Duration::from_secs(2)).await;
     let joined = server.child.anonymous_bytes()?;
     sleep(Duration::from_secs(options.settle_seconds)).await;

@@ -26,6 +26,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use queue_core::{
+    ids::{EventId, Millis},
+    wire::{QueueState, QueueStatus, ServerMessage},
+};
 use tokio::{
     io::AsyncReadExt as _,
     net::{TcpListener, TcpStream},
@@ -100,10 +104,9 @@ async fn answer(
     let mut words = request.uri().path().trim_start_matches('/').split('/');
     let number = match words.next() {
         Some("send") => {
-            let mut numbers = words.filter_map(|word| word.parse::<usize>().ok());
-            let (rounds, bytes) = (numbers.next().unwrap_or(1), numbers.next().unwrap_or(256));
+            let rounds = words.next().and_then(|word| word.parse::<u32>().ok()).unwrap_or(1);
             let (send, sent) = tokio::sync::oneshot::channel();
-            thread::spawn(move || send.send(send_rounds(&sockets.kept.lock(), rounds, bytes)));
+            thread::spawn(move || send.send(send_rounds(&sockets.kept.lock(), rounds)));
             sent.await.unwrap_or_default()
         }
         _ => sockets.upgraded.load(Ordering::Relaxed),
@@ -123,12 +126,12 @@ async fn follow(upgraded: Upgraded, sockets: &Sockets, keep: bool) {
 }
 
 /// The limit: `send` for each socket, and nothing else. Says how many were sent.
-fn send_rounds(sockets: &[std::net::TcpStream], rounds: usize, bytes: usize) -> u64 {
-    let frame = text_frame(bytes);
+fn send_rounds(sockets: &[std::net::TcpStream], rounds: u32) -> u64 {
+    let frame = position_frame();
     let slices = sockets.len().div_ceil(SLICE).max(1) as u32;
     let mut sent = 0;
     let began = Instant::now();
-    for round in 0..rounds as u32 {
+    for round in 0..rounds {
         for (number, slice) in sockets.chunks(SLICE).enumerate() {
             let due = began + ROUND * round + ROUND * 6 / 10 * number as u32 / slices;
             thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -140,18 +143,21 @@ fn send_rounds(sockets: &[std::net::TcpStream], rounds: usize, bytes: usize) -> 
     sent
 }
 
-/// A text frame of so many bytes in all, as the library makes it.
-fn text_frame(bytes: usize) -> Vec<u8> {
-    let text = |payload: usize| {
-        let mut frame = std::io::Cursor::new(Vec::new());
-        let mut server = WebSocketContext::new(Role::Server, None);
-        // Writing to memory does not fail.
-        let _ = server.write(&mut frame, Message::text("x".repeat(payload)));
-        let _ = server.flush(&mut frame);
-        frame.into_inner()
-    };
-    let head = text(bytes).len() - bytes;
-    text(bytes.saturating_sub(head))
+/// A position as our server pushes it, some thousand of which differ by a byte or two.
+pub fn position_frame() -> Vec<u8> {
+    let now = Millis(1_800_000_000_000);
+    // An identifier that is one.
+    let Ok(event) = EventId::new("push-0") else { return Vec::new() };
+    let mut status = QueueStatus::bare(event, now, QueueState::Waiting);
+    (status.position, status.waiting, status.eta) = (Some(500), Some(930), Some(None));
+    (status.paused, status.kept_until, status.poll_after_ms) = (Some(false), Some(now), Some(6_500));
+    let text = serde_json::to_string(&ServerMessage::QueueUpdated(status)).unwrap_or_default();
+    let mut frame = std::io::Cursor::new(Vec::new());
+    let mut server = WebSocketContext::new(Role::Server, None);
+    // Writing to memory does not fail.
+    let _ = server.write(&mut frame, Message::text(text));
+    let _ = server.flush(&mut frame);
+    frame.into_inner()
 }
 
 #[cfg(test)]
@@ -159,9 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_as_long_as_asked_for() {
-        assert_eq!(text_frame(100).len(), 100);
-        assert_eq!(text_frame(260).len(), 260);
-        assert_eq!(text_frame(260)[0], 0x81);
+    fn the_frame_is_one_text_message() {
+        let frame = position_frame();
+        assert_eq!(
+            (frame[0], frame[1], frame.len()),
+            (0x81, 126, 4 + usize::from(u16::from_be_bytes([frame[2], frame[3]])))
+        );
+        assert!(serde_json::from_slice::<ServerMessage>(&frame[4..]).is_ok());
     }
 }

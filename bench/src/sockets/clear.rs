@@ -48,9 +48,9 @@ pub async fn run(options: Options) -> Result<()> {
     let operator = Operator::new(api::client()?, &server.ops_url, &token);
     operator.put_queue(EVENT, &json!({"capacity": 1})).await.context("creating the event")?;
     operator.order("pause", EVENT).await.context("pausing the event")?;
-    let clients = crowd::start(&server.url, &[EVENT.to_owned()], usize::try_from(options.sockets)?, folder.path())?;
+    let mut clients = crowd::start(&server.url, &[EVENT.to_owned()], usize::try_from(options.sockets)?, folder.path())?;
     let waiting = async || Ok(crowd::metric_or_none(&server.ops_url, "usher_queue_waiting").await);
-    crowd::wait_for(options.sockets, OPEN_WAIT, waiting).await?;
+    crowd::wait_for(options.sockets, OPEN_WAIT, &mut clients, waiting).await?;
     sleep(Duration::from_secs(2)).await;
     let (cpu, redis_cpu, began) = (server.child.cpu()?, redis.child.cpu()?, Instant::now());
     operator.order("clear", EVENT).await.context("clearing")?;

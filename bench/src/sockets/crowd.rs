@@ -74,7 +74,13 @@ pub fn start(url: &str, events: &[String], count: usize, folder: &Path) -> Resul
     let one = |number: usize| {
         let share = count / processes + usize::from(number < count % processes);
         let args = arguments(url, events, share);
-        Child::start(&format!("crowd-{number}"), &beside_us("bench")?, args, &[], folder)
+        Child::start(
+            &format!("crowd-{}-{number}", url.rsplit(':').next().unwrap_or_default()),
+            &beside_us("bench")?,
+            args,
+            &[],
+            folder,
+        )
     };
     (0..processes).map(one).collect()
 }
@@ -97,13 +103,21 @@ fn arguments(url: &str, events: &[String], count: usize) -> Vec<String> {
     args
 }
 
-/// Waits until `count` is what `ask` says, at most.
-pub async fn wait_for(count: u64, patience: Duration, ask: impl AsyncFn() -> Result<u64>) -> Result<()> {
+/// Waits until `ask` says at least `count`, while the clients live.
+pub async fn wait_for(
+    count: u64,
+    patience: Duration,
+    clients: &mut [Child],
+    ask: impl AsyncFn() -> Result<u64>,
+) -> Result<()> {
     let until = Instant::now() + patience;
     loop {
         let now = ask().await?;
         if now >= count {
             return Ok(());
+        }
+        for client in clients.iter_mut() {
+            ensure!(client.is_running(), "{} ended:\n{}", client.name, client.last_lines());
         }
         ensure!(Instant::now() < until, "only {now} of {count} sockets within {patience:?}");
         sleep(Duration::from_millis(200)).await;

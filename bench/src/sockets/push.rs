@@ -3,14 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use queue_core::{
-    ids::{EventId, Millis},
-    wire::{QueueState, QueueStatus, ServerMessage},
-};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Bare, TABLE_HEAD, crowd, micros, row};
+use super::{Bare, TABLE_HEAD, bare::position_frame, crowd, micros, row};
 use crate::{
     api::{self, Operator, Queue},
     process::{Child, free_port, raise_file_limit},
@@ -54,7 +50,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut ours = Ours::start(&options, folder.path()).await?;
     let bare = Bare::start(folder.path(), true).await?;
     let clients = ours.fill(folder.path(), &bare).await?;
-    let bytes = frame_bytes()?;
+    let bytes = position_frame().len();
     let (mut our_us, mut bare_us, mut delivered) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..options.rounds {
         // Whoever goes first changes.
@@ -65,7 +61,7 @@ pub async fn run(options: Options) -> Result<()> {
                 delivered.push(share);
             } else {
                 let before = bare.child.cpu()?;
-                let sent = bare.ask(&format!("send/{}/{bytes}", options.seconds)).await?;
+                let sent = bare.ask(&format!("send/{}", options.seconds)).await?;
                 ensure!(sent >= options.seconds * options.sockets * 9 / 10, "the bare loop sent only {sent}");
                 bare_us.push(micros(bare.child.cpu()?.saturating_sub(before), sent));
             }
@@ -133,9 +129,9 @@ impl Ours {
         let ops_url = &self.server.ops_url;
         let heads: u64 = self.heads.iter().map(|(_, tokens)| tokens.len() as u64).sum();
         let waiting = async || Ok(crowd::metric_or_none(ops_url, "usher_queue_waiting").await);
-        crowd::wait_for(self.sockets + heads, OPEN_WAIT, waiting).await?;
+        crowd::wait_for(self.sockets + heads, OPEN_WAIT, &mut clients, waiting).await?;
         clients.extend(crowd::start(&bare.url, &[], count, folder)?);
-        crowd::wait_for(self.sockets, OPEN_WAIT, async || bare.ask("count").await).await?;
+        crowd::wait_for(self.sockets, OPEN_WAIT, &mut clients, async || bare.ask("count").await).await?;
         // What the joins have changed is told.
         sleep(Duration::from_secs(3)).await;
         Ok(clients)
@@ -162,14 +158,4 @@ impl Ours {
         let share = count as f64 / (seconds * self.sockets) as f64;
         Ok((micros(after.1.saturating_sub(before.1), count), share))
     }
-}
-
-/// How long a position is on the wire.
-fn frame_bytes() -> Result<usize> {
-    let now = Millis(1_800_000_000_000);
-    let mut status = QueueStatus::bare(EventId::new("push-0")?, now, QueueState::Waiting);
-    (status.position, status.waiting, status.eta) = (Some(500), Some(930), Some(None));
-    (status.paused, status.kept_until, status.poll_after_ms) = (Some(false), Some(now), Some(6_500));
-    // Two bytes begin a frame, and two more say how long one of over 125 bytes is.
-    Ok(serde_json::to_string(&ServerMessage::QueueUpdated(status))?.len() + 4)
 }

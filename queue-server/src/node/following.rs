@@ -21,13 +21,16 @@ use super::{
 };
 use crate::engine::TakenOver;
 
+/// The first number is 1.
+const UNCLAIMED: (Generation, Seq) = (Generation(0), Seq(0));
+
 /// A place that a socket follows. Dropping it ends the following, not the place.
 pub struct Following {
     node: Arc<Node>,
     line: Arc<LocalLine>,
     slot: Arc<Slot>,
-    /// The session that was claimed.
-    claimed: Option<(Generation, Seq)>,
+    /// The session that was claimed; before the first one, no session at all.
+    claimed: (Generation, Seq),
 }
 
 impl Joining {
@@ -72,7 +75,7 @@ impl Node {
         }
         // Who cannot have an older socket waits for no message of its own.
         slot.with(|inner| inner.confirmed = !resumes);
-        let following = Following { node: self.clone(), line, slot, claimed: None };
+        let following = Following { node: self.clone(), line, slot, claimed: UNCLAIMED };
         if resumes {
             following.announce().await;
         }
@@ -114,8 +117,10 @@ impl Following {
 
     /// The peer gave a sign of life.
     pub fn heard(&self) {
-        self.slot.outlet.hear();
-        let (phase, seq) = self.slot.with(|inner| (inner.phase, inner.seq));
+        let (phase, seq) = self.slot.with(|inner| {
+            inner.hear();
+            (inner.phase, inner.seq)
+        });
         if phase == Phase::Waiting {
             self.line.hear(self.line.rank(seq), self.node.now());
         }
@@ -127,24 +132,20 @@ impl Following {
 
     /// Whether there is a session that was not claimed yet.
     pub fn may_claim(&self) -> bool {
-        let session = self.session();
-        session.is_some() && session != self.claimed
+        self.session().is_some_and(|session| session != self.claimed)
     }
 
     /// Claims the session, once, if there is one: the peer was heard after it was let in. One that ended before
     /// this socket followed it is told so: nobody else will.
     pub async fn claim(&mut self) {
-        let session = self.session();
-        if session.is_none() || session == self.claimed {
-            return;
-        }
+        let Some(session) = self.session().filter(|session| *session != self.claimed) else { return };
         let status = Command::Status(self.slot.visitor.clone());
         let Ok(applied) = self.node.apply(&self.line, None, status).await else { return };
         self.claimed = session;
         if let Outcome::Standing(Standing::Ended { reason, .. }) = applied.outcome {
             let status = answer::ended(&self.line, applied.now, reason);
             self.slot.with(|inner| {
-                if session == Some((inner.generation, inner.seq)) && inner.phase == Phase::Active {
+                if session == (inner.generation, inner.seq) && inner.phase == Phase::Active {
                     show::ended(inner, status);
                 }
             });

@@ -107,13 +107,16 @@ pub struct Outlet {
     inner: Mutex<Inner>,
 }
 
+#[derive(Debug, Default)]
+struct Rest(Vec<u8>);
+
 #[derive(Debug)]
 struct Inner {
     /// `None`: the socket has ended.
     tcp: Option<OwnedWriteHalf>,
     waker: Option<Waker>,
-    /// What the system did not take of frames that were begun.
-    rest: Vec<u8>,
+    /// What the system did not take of frames that were begun; not there while there is none.
+    rest: Option<Box<Rest>>,
     /// A whole frame that is next: the last word wins.
     next: Option<Box<[u8]>>,
     last: Option<Box<Last>>,
@@ -142,7 +145,7 @@ impl Outlet {
             corked: tcp.is_none(),
             tcp,
             waker: None,
-            rest: Vec::new(),
+            rest: None,
             next: None,
             last: None,
             ping: false,
@@ -184,7 +187,7 @@ impl Outlet {
             if inner.sealed || inner.last.is_some() {
                 return;
             }
-            if inner.corked || !inner.rest.is_empty() {
+            if inner.corked || inner.rest.is_some() {
                 inner.next = Some(frame.into());
             } else {
                 inner.write(frame);
@@ -204,7 +207,7 @@ impl Outlet {
     pub fn ping(&self) {
         self.change(|inner| {
             if inner.sealed || inner.last.is_some() {
-            } else if inner.corked || !inner.rest.is_empty() {
+            } else if inner.corked || inner.rest.is_some() {
                 inner.ping = true;
             } else {
                 inner.write(&PING);
@@ -253,7 +256,7 @@ impl Outlet {
     pub fn end(&self) {
         let mut inner = self.inner.lock();
         (inner.gone, inner.sealed) = (true, true);
-        (inner.rest, inner.next, inner.last, inner.waker) = (Vec::new(), None, None, None);
+        (inner.rest, inner.next, inner.last, inner.waker) = (None, None, None, None);
         if let Some(tcp) = inner.tcp.take() {
             // The reading half is dropped, too, and then all is closed.
             tcp.forget();
@@ -314,10 +317,10 @@ impl Outlet {
     /// Changes what there is to say; wakes the task if that is its part.
     fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.inner.lock();
-        let idle = inner.rest.is_empty();
+        let idle = inner.rest.is_none();
         let result = change(&mut inner);
         let waits = inner.tcp.is_none() && (inner.next.is_some() || inner.ping);
-        let wake = inner.gone || inner.last.is_some() || idle != inner.rest.is_empty() || waits;
+        let wake = inner.gone || inner.last.is_some() || idle != inner.rest.is_none() || waits;
         let waker = if wake { inner.waker.take() } else { None };
         drop(inner);
         if let Some(waker) = waker {
@@ -332,7 +335,7 @@ impl Inner {
     fn write(&mut self, frames: &[u8]) {
         let Some(tcp) = self.tcp.as_ref().filter(|_| !self.gone) else { return };
         let mut written = 0;
-        if self.rest.is_empty() {
+        if self.rest.is_none() {
             match tcp.try_write(frames) {
                 Ok(count) => written = count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -340,18 +343,23 @@ impl Inner {
             }
         }
         let left = &frames[written..];
-        if self.rest.len() + left.len() > REST_BYTES_MAX {
+        if left.is_empty() {
+            return;
+        }
+        let Rest(rest) = &mut **self.rest.get_or_insert_default();
+        if rest.len() + left.len() > REST_BYTES_MAX {
             self.gone = true;
         } else {
-            self.rest.extend_from_slice(left);
+            rest.extend_from_slice(left);
         }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let Some(tcp) = self.tcp.as_mut().filter(|_| !self.gone) else { return Poll::Ready(Err(Gone)) };
-        while !self.rest.is_empty() {
-            match Pin::new(&mut *tcp).poll_write(cx, &self.rest) {
-                Poll::Ready(Ok(count)) => drop(self.rest.drain(..count)),
+        while let Some(Rest(rest)) = self.rest.as_deref_mut() {
+            match Pin::new(&mut *tcp).poll_write(cx, rest) {
+                Poll::Ready(Ok(count)) if count == rest.len() => self.rest = None,
+                Poll::Ready(Ok(count)) => drop(rest.drain(..count)),
                 Poll::Ready(Err(_)) => {
                     self.gone = true;
                     return Poll::Ready(Err(Gone));
@@ -359,11 +367,12 @@ impl Inner {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        // An idle socket keeps no buffer.
-        self.rest = Vec::new();
         Poll::Ready(Ok(()))
     }
 }
+
+/// There are as many as open sockets.
+const _: () = assert!(size_of::<Outlet>() <= 112);
 
 #[cfg(test)]
 mod tests {
@@ -390,6 +399,12 @@ mod tests {
         let mut bytes = Vec::new();
         text_frame(text.as_bytes(), &mut bytes);
         bytes
+    }
+
+    impl Inner {
+        fn rest_bytes(&self) -> usize {
+            self.rest.as_ref().map_or(0, |rest| rest.0.len())
+        }
     }
 
     async fn turn(outlet: &Outlet) -> Turn {
@@ -439,7 +454,7 @@ mod tests {
         }
         {
             let inner = outlet.inner.lock();
-            assert!(inner.rest.len() < 4_000 && inner.next.is_some());
+            assert!(inner.rest_bytes() < 4_000 && inner.next.is_some());
         }
         let flush = tokio::spawn({
             let outlet = outlet.clone();
@@ -453,7 +468,7 @@ mod tests {
             seen = n;
         }
         flush.await.unwrap();
-        assert_eq!(outlet.inner.lock().rest.capacity(), 0, "an idle socket keeps no buffer");
+        assert!(outlet.inner.lock().rest.is_none(), "an idle socket keeps no buffer");
     }
 
     #[tokio::test]
@@ -464,7 +479,7 @@ mod tests {
         while outlet.send(&answer).is_ok() {
             sent += answer.len();
             assert!(sent < 64 << 20, "a bound there is");
-            assert!(outlet.inner.lock().rest.len() <= REST_BYTES_MAX);
+            assert!(outlet.inner.lock().rest_bytes() <= REST_BYTES_MAX);
         }
         assert_eq!(turn(&outlet).await, Turn::Gone);
         assert_eq!(outlet.send(&answer), Err(Gone));

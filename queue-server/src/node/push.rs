@@ -27,8 +27,8 @@ pub struct Shown {
 pub enum SeenEta {
     Unknown,
     Seconds,
-    Minutes(u64, u64),
-    Hours(u64, u64),
+    Minutes(u32, u32),
+    Hours(u32, u32),
 }
 
 /// Waits of less are told in minutes, of more in hours, as the page does.
@@ -37,7 +37,9 @@ const MINUTES_BELOW_SECONDS: u64 = 5_400;
 impl From<Option<Eta>> for SeenEta {
     fn from(eta: Option<Eta>) -> Self {
         let Some(Eta { low_seconds, high_seconds }) = eta else { return Self::Unknown };
-        let range = |unit: u64| ((low_seconds / unit).max(1), high_seconds.div_ceil(unit).max(1));
+        // A wait of more hours than that is one wait.
+        let short = |units: u64| u32::try_from(units.max(1)).unwrap_or(u32::MAX);
+        let range = |unit: u64| (short(low_seconds / unit), short(high_seconds.div_ceil(unit)));
         match high_seconds {
             0..60 => Self::Seconds,
             60..MINUTES_BELOW_SECONDS => {
@@ -84,9 +86,11 @@ pub struct Slot {
     pub visitor: VisitorId,
     /// When it began to follow, by [`uptime_ms`].
     pub since_ms: u64,
-    pub outlet: Arc<Outlet>,
     inner: Mutex<Inner>,
 }
+
+/// There are as many as waiters with open sockets.
+const _: () = assert!(size_of::<Slot>() <= 112);
 
 impl Slot {
     /// A slot of somebody who was just heard.
@@ -99,17 +103,9 @@ impl Slot {
         outlet: Arc<Outlet>,
     ) -> Self {
         let now = uptime_ms();
-        let inner = Inner {
-            seq,
-            generation,
-            phase,
-            shown: None,
-            shown_ms: now,
-            confirmed: false,
-            doubt: false,
-            outlet: outlet.clone(),
-        };
-        Self { id, visitor, since_ms: now, outlet, inner: Mutex::new(inner) }
+        let inner =
+            Inner { seq, generation, phase, shown: None, shown_ms: now, confirmed: false, doubt: false, outlet };
+        Self { id, visitor, since_ms: now, inner: Mutex::new(inner) }
     }
 
     /// Looks at or changes the slot. What is said meanwhile is in order: whoever comes next waits.
@@ -119,7 +115,7 @@ impl Slot {
 
     /// For how long the peer was silent.
     pub fn silent_ms(&self) -> u64 {
-        uptime_ms().saturating_sub(self.outlet.heard_ms())
+        uptime_ms().saturating_sub(self.with(|inner| inner.outlet.heard_ms()))
     }
 }
 
@@ -140,6 +136,16 @@ impl Inner {
     /// Shows what is a whole frame already.
     pub fn show(&mut self, frame: &[u8]) {
         self.outlet.show(frame);
+    }
+
+    /// When the peer was last heard, by [`uptime_ms`].
+    pub fn heard_ms(&self) -> u64 {
+        self.outlet.heard_ms()
+    }
+
+    /// The peer gave a sign of life.
+    pub fn hear(&self) {
+        self.outlet.hear();
     }
 
     /// Asks the peer for a sign of life.

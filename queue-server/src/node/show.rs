@@ -50,7 +50,7 @@ pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
         let mut shown = 0;
         look.set_time(node.now(), uptime_ms());
         for slot in slice {
-            match slot.with(|inner| look.at(slot, inner)) {
+            match slot.with(|inner| look.at(inner)) {
                 Seen::Shown => shown += 1,
                 Seen::Missing if missing.len() < LOOKUPS_MAX => missing.push(slot.clone()),
                 Seen::Missing | Seen::Nothing => {}
@@ -122,7 +122,7 @@ impl<'l> Look<'l> {
         (self.now, self.now_ms) = (now, now_ms);
     }
 
-    fn at(&mut self, slot: &Slot, inner: &mut Inner) -> Seen {
+    fn at(&mut self, inner: &mut Inner) -> Seen {
         let Self { line, view, .. } = *self;
         if inner.phase == Phase::Over {
             return Seen::Nothing;
@@ -150,11 +150,11 @@ impl<'l> Look<'l> {
         if self.now_ms.saturating_sub(inner.shown_ms) < every_ms {
             return Seen::Nothing;
         }
-        self.show(slot, inner, position)
+        self.show(inner, position)
     }
 
     /// Shows a position that may be shown now, if the person would see another one than before.
-    fn show(&mut self, slot: &Slot, inner: &mut Inner, position: u64) -> Seen {
+    fn show(&mut self, inner: &mut Inner, position: u64) -> Seen {
         let paused = self.view.summary.paused;
         let eta = self.line.eta(position, paused);
         let shown = Shown { position, waiting: self.view.index.waiting(), paused, eta: eta.into() };
@@ -162,7 +162,7 @@ impl<'l> Look<'l> {
             return Seen::Nothing;
         }
         (inner.shown, inner.shown_ms) = (Some(shown), self.now_ms);
-        let silent_ms = self.now_ms.saturating_sub(slot.outlet.heard_ms());
+        let silent_ms = self.now_ms.saturating_sub(inner.heard_ms());
         let kept_until = Millis(self.now.0.saturating_sub(silent_ms)).plus(self.grace_ms);
         inner.show(self.frames.frame(Own { position, eta, kept_until }));
         Seen::Shown

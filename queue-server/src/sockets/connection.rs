@@ -55,9 +55,12 @@ pub struct Connection {
     stall: Option<Pin<Box<Sleep>>>,
     trace: TraceContext,
     open: Open,
-    _counted: Option<Counted>,
+    _counted: Option<Box<Counted>>,
     _guard: ConnectionGuard,
 }
+
+/// There are as many as open sockets, each within a task.
+const _: () = assert!(size_of::<Connection>() <= 160);
 
 /// One more open socket, for as long as it lives.
 struct Open {
@@ -90,7 +93,7 @@ impl Connection {
             stall: None,
             trace,
             open,
-            _counted: counted,
+            _counted: counted.map(Box::new),
             _guard: guard,
         };
         if full {

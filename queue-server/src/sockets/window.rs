@@ -1,5 +1,7 @@
 //! How often a peer may speak.
 
+use std::num::NonZeroU64;
+
 use queue_core::limits::{WS_RATE_MESSAGES_MAX, WS_RATE_WINDOW_MS};
 
 use crate::node::uptime_ms;
@@ -10,7 +12,8 @@ const MESSAGES_MAX: usize = WS_RATE_MESSAGES_MAX as usize;
 /// than once in a window is remembered by one number.
 #[derive(Debug, Default)]
 pub struct Window {
-    last_ms: Option<u64>,
+    /// Never 0, see below.
+    last_ms: Option<NonZeroU64>,
     recent: Option<Box<Recent>>,
 }
 
@@ -29,8 +32,10 @@ impl Window {
     }
 
     fn allow_at(&mut self, now_ms: u64) -> bool {
-        let last = self.last_ms.replace(now_ms).filter(|last| now_ms.saturating_sub(*last) <= WS_RATE_WINDOW_MS);
-        let Some(last) = last else {
+        // That it is the first millisecond of all changes nothing.
+        let now = NonZeroU64::new(now_ms).unwrap_or(NonZeroU64::MIN);
+        let last = self.last_ms.replace(now).map(NonZeroU64::get);
+        let Some(last) = last.filter(|last| now_ms.saturating_sub(*last) <= WS_RATE_WINDOW_MS) else {
             self.recent = None;
             return true;
         };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -69,7 +70,8 @@ pub(super) struct Connection {
     state: AtomicU8,
     /// When it entered the state, in milliseconds after it was opened.
     since_ms: AtomicU64,
-    _permit: OwnedSemaphorePermit,
+    /// Until it is upgraded: then what it becomes has it.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
@@ -80,7 +82,7 @@ impl Connection {
             opened: Instant::now(),
             state: AtomicU8::new(OPENING),
             since_ms: AtomicU64::new(0),
-            _permit: permit,
+            permit: Mutex::new(Some(permit)),
         }
     }
 
@@ -128,7 +130,7 @@ impl Drop for AnswerGuard {
 }
 
 /// Keeps an upgraded connection counted among the listener's connections.
-pub struct ConnectionGuard(#[allow(dead_code)] Arc<Connection>);
+pub struct ConnectionGuard(#[allow(dead_code)] Option<OwnedSemaphorePermit>);
 
 /// A connection on its way from HTTP to something else.
 pub struct Upgrade {
@@ -147,8 +149,8 @@ pub struct UpgradedSocket {
 }
 
 impl Upgrade {
-    pub(super) fn new(request: &mut http::Request<Incoming>, connection: Arc<Connection>) -> Self {
-        Self { on: hyper::upgrade::on(request), guard: ConnectionGuard(connection) }
+    pub(super) fn new(request: &mut http::Request<Incoming>, connection: &Connection) -> Self {
+        Self { on: hyper::upgrade::on(request), guard: ConnectionGuard(connection.permit.lock().take()) }
     }
 
     /// Waits until the 101 was sent. Spawn it: it ends only after the handler has answered.

@@ -163,7 +163,7 @@ impl Request {
 
     /// Takes the connection over; answer with 101 and spawn [`Upgrade::complete`].
     pub fn upgrade(&mut self) -> Upgrade {
-        Upgrade::new(&mut self.inner, self.connection.clone())
+        Upgrade::new(&mut self.inner, &self.connection)
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
