@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod demo;
 pub mod hello;
 pub mod idle;
+pub mod live;
 pub mod process;
 pub mod random;
 pub mod reads;

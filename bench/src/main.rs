@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, idle, reads, scale, sockets, wrk};
+use bench::{crowd, demo, hello, idle, live, reads, scale, sockets, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,12 @@ enum Command {
     /// A server of sockets with nothing to do; for the comparisons.
     #[command(hide = true)]
     BareSockets(sockets::bare::Options),
+    /// The seat map of a large hall beside hello-world: processor time per request.
+    Seatmap(live::seatmap::Options),
+    /// One change of a seat told to thousands beside a bare loop of sends: processor time per change and subscriber.
+    Sse(live::sse::Options),
+    /// A bare loop of sends, to compare with.
+    SendLoop(live::send_loop::Options),
     /// Position reads per event and tick, whatever the number of waiters.
     Reads(reads::Options),
     /// Everything at once with very many waiters: what they see is held against the store's record.
@@ -111,6 +117,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Clear(options) => sockets::clear::run(options).await,
         Command::SocketCrowd(options) => sockets::crowd::run(options).await,
         Command::BareSockets(options) => sockets::bare::serve(options).await,
+        Command::Seatmap(options) => live::seatmap::run(options).await,
+        Command::Sse(options) => live::sse::run(options).await,
+        Command::SendLoop(options) => tokio::task::spawn_blocking(move || live::send_loop::run(&options)).await?,
         Command::Reads(options) => reads::run(options).await,
         Command::Scale(options) => scale::run(options).await,
         // Has a runtime of its own: see `start`.

@@ -25,7 +25,14 @@ pub const PROGRAM: Program = Program {
     about: "Virtual waiting rooms: joins, positions, admission, active tokens",
     tables: &[OWN, USER_SETTINGS, SHARED],
     // The ticket server's own settings: both often run in one environment.
-    foreign_env: &["USHER_LEDGER", "USHER_JWKS", "USHER_QUEUE"],
+    foreign_env: &[
+        "USHER_LEDGER",
+        "USHER_JWKS",
+        "USHER_QUEUE",
+        "USHER_LIVE_MAX",
+        "USHER_ADDRESS_LIVE",
+        "USHER_SYNONYMS",
+    ],
 };
 
 /// What only this server has.

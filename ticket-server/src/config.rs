@@ -14,7 +14,11 @@ pub use self::orders::{NotifyConfig, ORDER_SETTINGS, OrderConfig, PaymentsConfig
 use crate::{
     gate::KeySource,
     ledger::LedgerUrl,
-    office::pruning::{OUTBOX_KEEP_HOURS_MAX, OUTBOX_KEEP_HOURS_MIN},
+    live,
+    office::{
+        Synonyms,
+        pruning::{OUTBOX_KEEP_HOURS_MAX, OUTBOX_KEEP_HOURS_MIN},
+    },
     routes::{Site, origin_of},
 };
 
@@ -73,7 +77,30 @@ pub const OWN: &[Setting] = &[
         "The queue's public address, where people without a token go",
     )
     .or("http://127.0.0.1:3003"),
+    Setting::value(
+        "synonyms",
+        "USHER_SYNONYMS",
+        "FILE",
+        "Words that mean the same when events are looked for: a file with lines such as concert, gig, 콘서트",
+    ),
+    Setting::value(
+        "live-max",
+        "USHER_LIVE_MAX",
+        "COUNT",
+        "Streams and WebSockets that follow seats, open at a time at most. Mind the limit of open files",
+    )
+    .or("16384"),
+    Setting::value(
+        "address-live",
+        "USHER_ADDRESS_LIVE",
+        "COUNT",
+        "Streams and WebSockets that one client address may have open; 0 means no limit",
+    )
+    .or("0"),
 ];
+
+/// More streams and sockets than any one process has room for.
+const LIVE_MAX: u64 = 1_000_000;
 
 /// The ledger's file in the state folder.
 const LEDGER_FILE: &str = "tickets.db";
@@ -110,6 +137,10 @@ pub struct Config {
     pub site: Site,
     /// How orders are paid, and who is told.
     pub orders: OrderConfig,
+    /// Words that mean the same when events are looked for.
+    pub synonyms: Synonyms,
+    /// How many may follow seats.
+    pub live: live::Limits,
 }
 
 impl Config {
@@ -129,6 +160,15 @@ impl Config {
             ),
             users: UserConfig::read(raw),
             orders: OrderConfig::read(raw, shared.listen.ip().is_loopback()),
+            synonyms: raw
+                .optional("synonyms", "a file with lines of words parted by commas", |path| {
+                    Synonyms::read(path.as_ref())
+                })
+                .unwrap_or_default(),
+            live: live::Limits {
+                most: raw.number("live-max", 1, LIVE_MAX) as usize,
+                of_address: raw.number("address-live", 0, LIVE_MAX) as u32,
+            },
             site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },
             shared,
         }

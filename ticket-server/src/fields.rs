@@ -12,12 +12,17 @@ use crate::limits::PROBLEMS_MAX;
 pub struct Problem {
     /// Where, such as `sections[0].rows`.
     pub field: String,
+    /// What kind of problem it is, for programs.
+    pub code: &'static str,
     /// What was expected.
     pub problem: String,
     /// The field is in the contract, but not built yet.
     #[serde(skip)]
     pub not_supported: bool,
 }
+
+/// What kind of problem it is, where nothing more is to be said by a code.
+const INVALID: &str = "INVALID";
 
 /// What was wrong so far, bounded.
 #[derive(Debug, Default)]
@@ -26,15 +31,26 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     /// Notes a problem.
     pub fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        if self.0.len() < PROBLEMS_MAX {
-            self.0.push(Problem { field: field.into(), problem: problem.into(), not_supported: false });
+        self.add_coded(field, INVALID, problem);
+    }
+
+    /// Notes a problem of a kind.
+    pub fn add_coded(&mut self, field: impl Into<String>, code: &'static str, problem: impl Into<String>) {
+        if !self.is_full() {
+            self.0.push(Problem { field: field.into(), code, problem: problem.into(), not_supported: false });
         }
+    }
+
+    /// Whether no more are noted: who looks for them may stop.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= PROBLEMS_MAX
     }
 
     /// Notes a field that a later version will take.
     pub fn not_supported(&mut self, field: impl Into<String>) {
-        if self.0.len() < PROBLEMS_MAX {
-            self.0.push(Problem { field: field.into(), problem: "is not supported yet".into(), not_supported: true });
+        if !self.is_full() {
+            let (code, problem) = ("NOT_SUPPORTED", "is not supported yet".into());
+            self.0.push(Problem { field: field.into(), code, problem, not_supported: true });
         }
     }
 
@@ -70,7 +86,7 @@ impl<'a> Fields<'a> {
         match value {
             Value::Object(left) => Some(Self { left, path, problems }),
             _ => {
-                problems.add(path, "must be an object");
+                problems.add_coded(path, "NOT_AN_OBJECT", "must be an object");
                 None
             }
         }
@@ -83,8 +99,13 @@ impl<'a> Fields<'a> {
 
     /// Notes a problem of a field.
     pub fn problem(&mut self, field: &str, problem: impl Into<String>) {
+        self.problem_coded(field, INVALID, problem);
+    }
+
+    /// Notes a problem of a field, of a kind.
+    pub fn problem_coded(&mut self, field: &str, code: &'static str, problem: impl Into<String>) {
         let name = self.name(field);
-        self.problems.add(name, problem);
+        self.problems.add_coded(name, code, problem);
     }
 
     /// The list of problems, for what is nested.
@@ -111,7 +132,7 @@ impl<'a> Fields<'a> {
     fn required(&mut self, field: &str, expected: &str) -> Option<Value> {
         let value = self.take(field);
         if value.is_none() {
-            self.problem(field, format!("is required: {expected}"));
+            self.problem_coded(field, "REQUIRED", format!("is required: {expected}"));
         }
         value
     }
@@ -121,7 +142,7 @@ impl<'a> Fields<'a> {
         let value = self.required(field, "an identifier")?;
         let id = value.as_str().and_then(|text| text.parse().ok());
         if id.is_none() {
-            self.problem(field, queue_core::ids::InvalidId.to_string());
+            self.problem_coded(field, "INVALID_ID", queue_core::ids::InvalidId.to_string());
         }
         id
     }
@@ -142,7 +163,7 @@ impl<'a> Fields<'a> {
             (1..=chars_max).contains(&chars) && !text.chars().any(char::is_control) && !text.trim().is_empty()
         });
         if text.is_none() {
-            self.problem(field, format!("must be text of {expected}"));
+            self.problem_coded(field, "INVALID_TEXT", format!("must be text of {expected}"));
         }
         text.map(str::to_owned)
     }
@@ -159,7 +180,7 @@ impl<'a> Fields<'a> {
         let value = self.required(field, &expected(&range))?;
         let number = value.as_u64().filter(|number| range.contains(number));
         if number.is_none() {
-            self.problem(field, format!("must be {}", expected(&range)));
+            self.problem_coded(field, "OUT_OF_RANGE", format!("must be {}", expected(&range)));
         }
         number
     }
@@ -185,8 +206,9 @@ impl<'a> Fields<'a> {
     pub fn list(&mut self, field: &str, len_max: usize) -> Option<Vec<Value>> {
         match self.take(field)? {
             Value::Array(items) if items.len() <= len_max => Some(items),
-            _ => {
-                self.problem(field, format!("must be a list of at most {len_max}"));
+            other => {
+                let code = if other.is_array() { "TOO_MANY" } else { "NOT_A_LIST" };
+                self.problem_coded(field, code, format!("must be a list of at most {len_max}"));
                 None
             }
         }
@@ -197,7 +219,11 @@ impl<'a> Fields<'a> {
         for field in self.left.keys() {
             let name = if self.path.is_empty() { field.clone() } else { format!("{}.{field}", self.path) };
             // The name came from outside: a short form of it goes into the answer.
-            self.problems.add(name.chars().take(200).collect::<String>(), "is not a known field");
+            self.problems.add_coded(
+                name.chars().take(200).collect::<String>(),
+                "UNKNOWN_FIELD",
+                "is not a known field",
+            );
         }
     }
 }

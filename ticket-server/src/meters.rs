@@ -49,6 +49,9 @@ pub fn start() {
         "usher_ticket_messages_malformed_total",
         "Messages of the queue that could not be read, by where they stood."
     );
+    describe_gauge!("usher_ticket_live_followers", "Streams and sockets that follow seats, by transport.");
+    describe_counter!("usher_ticket_live_reads_total", "Times the store was asked for what followers are told.");
+    describe_counter!("usher_ticket_live_dropped_total", "Followers dropped because they read too slowly.");
     describe_gauge!("usher_ticket_store_up", "1 while the store can be asked, else 0.");
     for outcome in HOLD_OUTCOMES {
         counter!("usher_ticket_holds_total", "outcome" => *outcome).absolute(0);
@@ -61,6 +64,8 @@ pub fn start() {
         "usher_ticket_bookings_total",
         "usher_ticket_oversold_total",
         "usher_ticket_outbox_failures_total",
+        "usher_ticket_live_reads_total",
+        "usher_ticket_live_dropped_total",
     ] {
         counter!(name).absolute(0);
     }

@@ -44,6 +44,9 @@ const LOADING: &str = "loading";
 /// Begins the names of the request metrics.
 const METRICS_PREFIX: &str = "usher_ticket_";
 
+/// Connections beside those that follow seats, at most.
+const OTHER_CONNECTIONS_MAX: usize = 2_048;
+
 /// A server that has its addresses and its office, and serves nobody yet.
 pub struct Server {
     public: Bound,
@@ -90,6 +93,7 @@ impl Server {
         let options = HttpOptions {
             origins: shared.origins.clone(),
             proxies: shared.proxies.clone(),
+            connections_max: config.live.most + OTHER_CONNECTIONS_MAX,
             address_requests: AddressRate::per_second(shared.address_requests_per_second).map(Arc::new),
             ..HttpOptions::new(METRICS_PREFIX)
         };
@@ -109,7 +113,8 @@ impl Server {
             }
         };
         let (engine, store) = connect(&config.store);
-        let (office, reloads) = Office::new(engine, ledger, sessions, Clock::Real);
+        let (office, reloads) =
+            Office::new(engine, ledger, sessions, Clock::Real, config.live, config.synonyms, store.clone());
         office.read_catalog().await.context("reading the events")?;
         spawn_all(&office, reloads, target, store, life);
         let pruning = Arc::clone(&office).prune_outbox(config.outbox_keep, life.stopping.clone());
@@ -122,7 +127,7 @@ impl Server {
             PaymentsConfig::Http(_, secret) => Some(secret),
             PaymentsConfig::Off | PaymentsConfig::Simulated(_) => None,
         });
-        let app = PublicApp::new(office, orders, webhooks, Gate::new(keys, users), config.site);
+        let app = PublicApp::new(office, orders, webhooks, Gate::new(keys, users), config.site, life.sockets.clone());
         Ok(Self { public, ops, app, ops_app, options })
     }
 
@@ -201,7 +206,12 @@ fn spawn_all(
 ) {
     let stop = &life.stopping;
     life.readiness.fail(LOADING);
+    if let Some(store) = store.clone() {
+        life.spawn("events of other servers", Arc::clone(office).follow_news(store, stop.clone()));
+    }
     life.spawn("loading", load_when_connected(Arc::clone(office), store, life.clone()));
+    let (following, draining) = (Arc::clone(office), life.draining.clone());
+    life.tasks.spawn(async move { following.live.end_with(draining).await });
     life.spawn("reloading", Arc::clone(office).load_events(reloads, stop.clone()));
     life.spawn("expiring holds", Arc::clone(office).expire_holds(stop.clone()));
     life.spawn("settling holds", Arc::clone(office).settle_holds(stop.clone()));

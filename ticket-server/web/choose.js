@@ -1,5 +1,5 @@
-// Choosing: the seat map with what is chosen on it, tickets without seats, the summary beside them, and the polls
-// that keep them fresh.
+// Choosing: the seat map with what is chosen on it, tickets without seats, the summary beside them, and the stream of
+// changes that keeps them fresh; polls do where there is no stream.
 
 import { Failure } from './api.js';
 import { number, t } from './i18n.js';
@@ -9,9 +9,15 @@ import { SeatMap } from './seatmap.js';
 const POLL_MS = 2_000;
 const POLL_COST_FACTOR = 10;    // A map that takes long to fetch is fetched less often.
 const KINDS = 6;                // Colours for ticket types.
+const BUSY_MS = 300;
+const STREAM_RETRY_MS = 30_000; // After the server would not have one more.
 const HALL = `/api/v1/seats/events/${at}`;
+const STREAM = `/api/v1/events/${at}/seats/stream`;
 
 let polling = 0;
+let stream = null;
+let streamAfter = 0;            // No new stream before that time.
+let place = null;               // epoch-version of what is drawn.
 
 export const seatName = (seat) => t('seatName', seat);
 export const nameOf = (seatId) => (map.byId.has(seatId) ? seatName(map.byId.get(seatId)) : seatId);
@@ -42,6 +48,7 @@ export const map = new SeatMap($('map'), {
 /** Fetches and draws everything that there is to choose from. */
 export async function loadHall() {
   const hall = await api.getChanged(HALL);
+  if (hall) place = `${hall.epoch}-${hall.version}`;
   draw(hall?.seats ?? map.seats);
   await refreshTypes();
 }
@@ -55,25 +62,70 @@ export function draw(seats) {
   showChoice();
 }
 
-/** The next look at the hall; polls rest while the page is hidden or shows something else. */
+/** The next look at the hall; nothing is followed while the page is hidden or shows something else. */
 export function followIn(delay = POLL_MS) {
   clearTimeout(polling);
   polling = setTimeout(follow, delay);
 }
 
 async function follow() {
-  if (document.hidden || state.view !== 'choose') return;
+  if (document.hidden || state.view !== 'choose') return closeStream();
+  // What the person just asked for is answered first: it is not somebody else who takes those seats.
+  if (state.busy) return followIn(BUSY_MS);
+  openStream();
   const began = performance.now();
+  // A stream that is open tells everything: the look was asked for, or the stream is not there yet.
   try {
     const hall = await api.getChanged(HALL);
-    if (hall && !map.fits(hall.seats)) draw(hall.seats);
-    else if (hall) losses(map.update(hall.seats));
+    if (hall) {
+      // The stream may have told something newer meanwhile: it goes on from what is drawn now.
+      closeStream();
+      place = `${hall.epoch}-${hall.version}`;
+      if (!map.fits(hall.seats)) draw(hall.seats);
+      else losses(map.update(hall.seats));
+      openStream();
+    }
     await refreshTypes();
   } catch (failure) {
     // A poll that fails says nothing: the next one may do, and what the person does is answered anyway.
     if (!(failure instanceof Failure)) throw failure;
   }
-  followIn(Math.max(POLL_MS, POLL_COST_FACTOR * (performance.now() - began)));
+  if (stream?.readyState !== EventSource.OPEN) followIn(Math.max(POLL_MS, POLL_COST_FACTOR * (performance.now() - began)));
+}
+
+/** Follows what changes, from what is drawn on. The browser comes back by itself when the line is cut. */
+function openStream() {
+  if (stream || !place || performance.now() < streamAfter) return;
+  stream = new EventSource(`${STREAM}?after=${place}`);
+  stream.addEventListener('open', () => clearTimeout(polling));
+  stream.addEventListener('error', () => {
+    // Refused, not cut off: the server has no room for it. Polls do until later.
+    if (stream?.readyState === EventSource.CLOSED) {
+      stream = null;
+      streamAfter = performance.now() + STREAM_RETRY_MS;
+    }
+    if (state.view === 'choose') followIn();
+  });
+  stream.addEventListener('seats', (event) => changed(JSON.parse(event.data), false));
+  stream.addEventListener('snapshot', (event) => changed(JSON.parse(event.data), true));
+}
+
+function closeStream() {
+  stream?.close();
+  stream = null;
+}
+
+function changed({ epoch, version, seats, availability }, whole) {
+  if (document.hidden || state.view !== 'choose' || state.busy) {
+    closeStream();
+    return followIn(BUSY_MS);
+  }
+  // Other seats than those that are drawn: their places have to be asked for.
+  if (whole && !map.fits(seats)) return followIn(0);
+  place = `${epoch}-${version}`;
+  losses(map.update(seats));
+  for (const { ticketTypeId, available } of availability) state.available.set(ticketTypeId, available);
+  if (availability.length && state.general.length) showTypes();
 }
 
 /** Types without seats are sold by number. */

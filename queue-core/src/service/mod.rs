@@ -20,3 +20,4 @@ pub mod testing;
 pub mod testing_sql;
 pub mod trace;
 pub mod users;
+pub mod websocket;

@@ -47,4 +47,10 @@ pub trait Engine: Send + Sync + 'static {
     fn is_up(&self) -> bool {
         true
     }
+
+    /// Names the history of the store's data: another number once another server answers, or the same one after a
+    /// restart. It may have lost the last writes, and versions are counted again then.
+    fn history(&self) -> u64 {
+        0
+    }
 }

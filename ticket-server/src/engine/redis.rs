@@ -135,6 +135,14 @@ impl Engine for RedisEngine {
     fn is_up(&self) -> bool {
         self.store.is_connected()
     }
+
+    fn history(&self) -> u64 {
+        let health = self.store.health();
+        let server = &health.borrow().server;
+        let names = [server.run_id.as_bytes(), b" ", server.replication_id.as_bytes()].concat();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &names);
+        hash.as_ref().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+    }
 }
 
 fn encode(command: Command) -> (&'static Transition, Vec<Arg>) {

@@ -93,6 +93,14 @@ impl Gate {
         Ok(Shown { callers, by_cookie: true })
     }
 
+    /// Whom a token shows that came in a message. One whose session's end has passed is refused.
+    pub async fn caller(&self, token: &str, now: Millis) -> Result<Arc<Caller>, ApiError> {
+        match self.check(token, now).await? {
+            (_, true) => Err(Code::SessionEnded.into()),
+            (caller, false) => Ok(caller),
+        }
+    }
+
     /// The caller, and whether the session's end has passed.
     async fn check(&self, token: &str, now: Millis) -> Result<(Arc<Caller>, bool), ApiError> {
         if token.len() > TOKEN_BYTES_MAX {

@@ -139,10 +139,7 @@ impl EventBody {
 
     /// All seats, those of the sections first.
     pub fn all_seats(&self) -> impl Iterator<Item = Seat> + '_ {
-        let grid = self.sections.iter().flat_map(|section| {
-            (1..=section.rows)
-                .flat_map(move |row| (1..=section.seats_per_row).map(move |number| section.seat(row, number)))
-        });
+        let grid = self.sections.iter().flat_map(Section::seats);
         grid.chain(self.seats.iter().cloned())
     }
 
@@ -160,12 +157,17 @@ impl EventBody {
     fn check(&self, problems: &mut Problems) {
         let kinds: BTreeMap<_, _> = self.ticket_types.iter().map(|kind| (&kind.ticket_type_id, kind)).collect();
         if kinds.len() < self.ticket_types.len() {
-            problems.add("ticketTypes", "names a ticketTypeId twice");
+            let mut seen = HashSet::new();
+            for (i, kind) in self.ticket_types.iter().enumerate() {
+                if !seen.insert(&kind.ticket_type_id) {
+                    problems.add_coded(format!("ticketTypes[{i}].ticketTypeId"), "DUPLICATE", "is there twice");
+                }
+            }
         }
         let mut check_kind = |path: String, id: &TicketTypeId| match kinds.get(id) {
-            None => problems.add(path, "is not one of the ticketTypes"),
+            None => problems.add_coded(path, "UNKNOWN_TICKET_TYPE", "is not one of the ticketTypes"),
             Some(kind) if kind.quantity.is_some() => {
-                problems.add(path, "names a type with a quantity, which has no seats")
+                problems.add_coded(path, "TYPE_WITHOUT_SEATS", "names a type with a quantity, which has no seats")
             }
             Some(_) => {}
         };
@@ -177,9 +179,11 @@ impl EventBody {
         }
         let count = self.seat_count();
         if count > SEATS_MAX {
-            problems.add("sections", format!("make {count} seats with seats; at most {SEATS_MAX} are allowed"));
+            let problem = format!("make {count} seats with seats; at most {SEATS_MAX} are allowed");
+            problems.add_coded("sections", "TOO_MANY_SEATS", problem);
         } else if count == 0 && self.ticket_types.iter().all(|kind| kind.quantity.is_none()) {
-            problems.add("sections", "make no seat, and no ticket type has a quantity: there is nothing to sell");
+            let problem = "make no seat, and no ticket type has a quantity: there is nothing to sell";
+            problems.add_coded("sections", "NOTHING_TO_SELL", problem);
         } else {
             self.check_seat_ids(problems);
         }
@@ -187,16 +191,28 @@ impl EventBody {
 
     fn check_seat_ids(&self, problems: &mut Problems) {
         let mut seen = HashSet::new();
-        for seat in self.all_seats() {
-            let id = seat.seat_id.clone();
-            if !seen.insert(seat.seat_id) {
-                problems.add("seats", format!("make the seat {id} twice"));
+        let mut check = |path: &dyn Fn() -> String, id: SeatId| {
+            if !seen.contains(&id) {
+                seen.insert(id);
+            } else if !problems.is_full() {
+                problems.add_coded(path(), "DUPLICATE", format!("makes the seat {id} twice"));
             }
+        };
+        for (i, section) in self.sections.iter().enumerate() {
+            section.seats().for_each(|seat| check(&|| format!("sections[{i}].section"), seat.seat_id));
+        }
+        for (i, seat) in self.seats.iter().enumerate() {
+            check(&|| format!("seats[{i}].seatId"), seat.seat_id.clone());
         }
     }
 }
 
 impl Section {
+    /// Its seats, row by row.
+    fn seats(&self) -> impl Iterator<Item = Seat> + '_ {
+        (1..=self.rows).flat_map(move |row| (1..=self.seats_per_row).map(move |number| self.seat(row, number)))
+    }
+
     fn seat(&self, row: u32, number: u32) -> Seat {
         let id = format!("{}-{row}-{number}", self.section);
         Seat {
@@ -223,7 +239,7 @@ fn read(body: Value, problems: &mut Problems) -> Option<EventBody> {
     let cancellation = cancellation(&mut fields);
     let max_seats_per_visitor = fields.number("maxSeatsPerVisitor", 1..=VISITOR_SEATS_MAX);
     if !fields.has("ticketTypes") {
-        fields.problem("ticketTypes", "is required: a list of at least one");
+        fields.problem_coded("ticketTypes", "REQUIRED", "is required: a list of at least one");
     }
     let ticket_types = each(&mut fields, "ticketTypes", TICKET_TYPES_MAX, read_type);
     let sections = each(&mut fields, "sections", SECTIONS_MAX, read_section);
@@ -329,7 +345,7 @@ fn label(fields: &mut Fields<'_>, field: &str) -> Option<Label> {
 fn time(fields: &mut Fields<'_>, field: &str) -> Option<Millis> {
     let time = fields.take(field).and_then(|value| value.as_str().and_then(|text| text.parse().ok()));
     if time.is_none() {
-        fields.problem(field, queue_core::ids::InvalidTime.to_string());
+        fields.problem_coded(field, "INVALID_TIME", queue_core::ids::InvalidTime.to_string());
     }
     time
 }

@@ -181,7 +181,7 @@ impl Office {
         let expires = matches!(command, Command::Unpin { .. });
         match spans::step(Kind::Client, "ticket store", self.engine.apply(event, command)).await {
             Ok(Outcome::Refused(refusal)) => tracing::info!(%event, ?refusal, "the store does not know the event"),
-            Ok(_) => {}
+            Ok(_) => self.live.touch(event),
             Err(error) => tracing::warn!(%event, %error, "the store was not told what the ledger decided"),
         }
         if expires {

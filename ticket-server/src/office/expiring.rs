@@ -89,6 +89,7 @@ impl Office {
                 Ok(Outcome::Expired { holds, more, next_ms }) => {
                     if !holds.is_empty() {
                         metrics::counter!("usher_ticket_holds_expired_total").increment(holds.len() as u64);
+                        self.live.touch(event);
                         // A session may be done now.
                         self.outbox.notify_one();
                     }

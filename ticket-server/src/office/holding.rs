@@ -81,11 +81,8 @@ impl Office {
         if caller.event != *event {
             return Err(Code::WrongEvent.into());
         }
-        let hall = self.catalog.get(event.as_str()).ok_or(Code::EventNotFound)?;
-        if let Standing::Ended(reason) = self.sessions.standing(event, caller.jti).await {
-            self.session_ended(event, &caller.visitor, caller.jti, reason).await;
-            return Err(Code::SessionEnded.into());
-        }
+        let hall = self.hall(event.as_str()).await?;
+        self.may_take(caller, event).await?;
         match self.hold_in(&hall, caller, wish, hold_ms).await {
             // Another node changed the event: its new definition is in the ledger.
             Err(Retry::Stale) => {
@@ -94,6 +91,18 @@ impl Office {
             }
             result => result.map_err(Retry::into_error),
         }
+    }
+
+    /// Whether the caller's session, as far as is known, may take something of that event.
+    pub async fn may_take(&self, caller: &Caller, event: &EventId) -> Result<(), ApiError> {
+        if caller.event != *event {
+            return Err(Code::WrongEvent.into());
+        }
+        if let Standing::Ended(reason) = self.sessions.standing(event, caller.jti).await {
+            self.session_ended(event, &caller.visitor, caller.jti, reason).await;
+            return Err(Code::SessionEnded.into());
+        }
+        Ok(())
     }
 
     async fn hold_in(

@@ -29,7 +29,11 @@ impl Office {
     /// Reads all events from the ledger into the catalog. The store is loaded afterwards.
     pub async fn read_catalog(&self) -> Result<(), LedgerError> {
         for stored in self.ledger.events().await? {
-            self.catalog.put(Arc::new(hall_of(&stored)?));
+            let known = self.catalog.get(stored.event.as_str());
+            if known.is_none_or(|known| known.revision < stored.revision) {
+                self.catalog.put(Arc::new(hall_of(&stored)?));
+                self.lookups.found(&stored.event);
+            }
         }
         Ok(())
     }
@@ -156,7 +160,9 @@ impl Office {
     }
 
     async fn do_once(&self, event: &EventId, command: Command) -> Result<(), ApiError> {
-        match self.engine.apply(event, command).await.map_err(store_error)? {
+        let outcome = self.engine.apply(event, command).await.map_err(store_error)?;
+        self.live.touch(event);
+        match outcome {
             Outcome::Done => Ok(()),
             Outcome::Refused(refusal) => Err(refused(&refusal)),
             other => Err(unexpected(&other)),
@@ -204,6 +210,8 @@ impl Office {
             self.open(&hall).await?;
         }
         self.catalog.put(Arc::clone(&hall));
+        self.lookups.found(event);
+        self.spread(event).await;
         Ok((before.is_none(), hall))
     }
 
@@ -223,7 +231,7 @@ fn new_epoch() -> Epoch {
     Epoch(random_u64())
 }
 
-fn hall_of(stored: &StoredEvent) -> Result<Hall, LedgerError> {
+pub(super) fn hall_of(stored: &StoredEvent) -> Result<Hall, LedgerError> {
     Hall::stored(stored.event.clone(), stored.revision, &stored.body, &stored.slots)
         .map_err(|error| LedgerError::Broken(error.to_string()))
 }

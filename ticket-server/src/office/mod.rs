@@ -10,10 +10,13 @@ mod confirming;
 mod expiring;
 mod holding;
 pub mod loading;
+mod lookup;
+mod news;
 mod ordering;
 pub mod pruning;
 mod reading;
 mod reservation;
+mod search;
 mod seatmap;
 mod settling;
 
@@ -25,15 +28,17 @@ use queue_core::{
     ids::{EventId, Jti, Millis, VisitorId},
     service::{
         http::ApiError,
+        redis::Store,
         spans::{self, Kind},
     },
 };
 use tokio::sync::{Notify, mpsc};
 
-pub use catalog::{Catalog, EventQuery};
+pub use catalog::{Catalog, EventQuery, Production};
 pub use holding::HoldWish;
 pub(crate) use ordering::StoreAnswer;
 pub use reservation::{Reservation, ReservationState};
+pub use search::{QUESTION_CHARS_MAX, Question, Synonyms};
 pub use seatmap::{Availability, SeatView};
 
 use crate::{
@@ -42,8 +47,9 @@ use crate::{
     engine::{Engine, EngineError},
     ids::ReservationId,
     ledger::{Ledger, LedgerError},
+    live::{self, Live},
     model::{Command, Outcome, Refusal},
-    office::seatmap::SeatViews,
+    office::{lookup::Lookups, seatmap::SeatViews},
     sessions::Sessions,
 };
 
@@ -78,6 +84,13 @@ pub struct Office {
     /// Told when something may have to go to the queue.
     pub(crate) outbox: Notify,
     views: SeatViews,
+    lookups: Lookups,
+    /// Words that mean the same when events are looked for.
+    pub synonyms: Synonyms,
+    /// Where other servers on the same store are told of events.
+    news: Option<Store>,
+    /// Who follows the seats of what.
+    pub live: Live,
     /// One change of an event at a time.
     changing: DashMap<EventId, Arc<tokio::sync::Mutex<()>>>,
     /// One confirmation of a reservation at a time; those that run now.
@@ -92,6 +105,9 @@ impl Office {
         ledger: Ledger,
         sessions: Sessions,
         clock: Clock,
+        live: live::Limits,
+        synonyms: Synonyms,
+        news: Option<Store>,
     ) -> (Arc<Self>, mpsc::Receiver<EventId>) {
         let (reloads, reloading) = mpsc::channel(RELOADS_WAITING_MAX);
         let office = Self {
@@ -104,6 +120,10 @@ impl Office {
             clock,
             outbox: Notify::new(),
             views: SeatViews::default(),
+            lookups: Lookups::default(),
+            synonyms,
+            news,
+            live: Live::new(live),
             changing: DashMap::new(),
             confirming: DashMap::new(),
             reloads,
@@ -127,9 +147,14 @@ impl Office {
     }
 
     /// Asks the store; what it cannot know yet is an error that passes.
-    async fn ask(&self, event: &EventId, command: Command) -> Result<Outcome, ApiError> {
+    pub(crate) async fn ask(&self, event: &EventId, command: Command) -> Result<Outcome, ApiError> {
+        let may_change = live::may_change(&command);
         let answer = spans::step(Kind::Client, "ticket store", self.engine.apply(event, command));
-        match answer.await.map_err(store_error)? {
+        let outcome = answer.await.map_err(store_error)?;
+        if may_change && !matches!(outcome, Outcome::Refused(_)) {
+            self.live.touch(event);
+        }
+        match outcome {
             Outcome::Refused(refusal @ (Refusal::NoEvent | Refusal::NotOpen)) => {
                 // The store lost the event, or it is being loaded: holds are refused until all bookings are known.
                 self.reload(event);
@@ -189,7 +214,7 @@ fn refused(refusal: &Refusal) -> ApiError {
 }
 
 /// An answer that the question does not have.
-fn unexpected(outcome: &Outcome) -> ApiError {
+pub(crate) fn unexpected(outcome: &Outcome) -> ApiError {
     ApiError::internal(format!("the store answered {outcome:?}"))
 }
 

@@ -1,7 +1,7 @@
-//! The public side of a sale: every seat's state as JSON, written once for each version.
+//! The public side of a sale: every seat's state as JSON, written and compressed once for each version.
 //!
-//! Whoever asks gets a map that is at least as new as the question. Requests that come while a map
-//! is being written wait for it and then look at the version, so that one change costs one map. Maps of
+//! Whoever asks gets a map that is at least as new as the question. Requests that come while the store is asked wait
+//! for the next answer and share it, so that one change costs one map and a crowd costs one question. Maps of
 //! large halls cost so much that in a rush they would be all that is done: they may be a little old.
 //!
 //! A map lives until the last peer that asked for it has read it. All maps that live, read or not, are
@@ -18,13 +18,15 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use flate2::{Compression, write::GzEncoder};
 use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{Office, unexpected};
 use crate::{
-    ids::TicketTypeId,
+    ids::{Epoch, TicketTypeId},
+    live::{Place, State},
     model::{Command, Hall, Outcome, SeatState, Snapshot, Tally, Version},
 };
 
@@ -35,6 +37,8 @@ const MAPS_BYTES_MAX: usize = 256 * 1024 * 1024;
 const LARGE_SEATS_MIN: usize = 20_000;
 /// How old the map of a large hall may be.
 const LARGE_KEPT: Duration = Duration::from_millis(250);
+/// Maps of more seats than this are written where they keep nobody else waiting.
+const INLINE_SEATS_MAX: usize = 2_000;
 
 /// Whoever waits so long for a map that somebody else has written is told that the store does not answer:
 /// what they wait for is one question to the store after the other, each of which may take its whole time.
@@ -50,20 +54,20 @@ pub(super) struct SeatViews {
 
 /// A map as it is sent.
 struct Map {
-    text: String,
+    text: Vec<u8>,
     bytes: Arc<AtomicUsize>,
 }
 
 impl Map {
-    fn new(text: String, bytes: &Arc<AtomicUsize>) -> Self {
+    fn share(text: Vec<u8>, bytes: &Arc<AtomicUsize>) -> Bytes {
         bytes.fetch_add(text.len(), Ordering::Relaxed);
-        Self { text, bytes: Arc::clone(bytes) }
+        Bytes::from_owner(Self { text, bytes: Arc::clone(bytes) })
     }
 }
 
 impl AsRef<[u8]> for Map {
     fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.text
     }
 }
 
@@ -73,21 +77,24 @@ impl Drop for Map {
     }
 }
 
-/// What was written last for one event.
+/// What was read last of one event.
 #[derive(Default)]
 struct Slot {
     view: Option<Arc<SeatView>>,
+    /// When the store was asked whether the view is the newest.
+    looked: Option<Instant>,
     /// What never changes between two definitions, written once.
     texts: Option<(u64, Arc<Texts>)>,
+    /// How long the newest map is.
+    newest_bytes: Arc<AtomicUsize>,
 }
 
 /// The parts of the map that do not depend on states.
 struct Texts {
-    /// Up to the version.
+    /// Up to the epoch.
     head: String,
     /// Slot, index of the type, and all of a seat up to its state.
     seats: Vec<(u32, usize, Box<str>)>,
-    kinds: Vec<TicketTypeId>,
     bytes: usize,
 }
 
@@ -95,12 +102,16 @@ struct Texts {
 pub struct SeatView {
     /// Names the version.
     pub etag: String,
-    /// The body of `GET …/seats/events/{eventId}`.
-    pub json: Bytes,
-    version: Version,
-    seats: usize,
-    written: Instant,
+    place: Place,
+    revision: u64,
+    read: Instant,
     kinds: HashMap<TicketTypeId, Availability>,
+    texts: Arc<Texts>,
+    snapshot: Arc<Snapshot>,
+    json: OnceCell<Bytes>,
+    gzip: OnceCell<Bytes>,
+    bytes: Arc<AtomicUsize>,
+    newest_bytes: Arc<AtomicUsize>,
 }
 
 /// What is left of a ticket type.
@@ -116,50 +127,131 @@ pub struct Availability {
     pub available: u64,
 }
 
+/// Names the data's history as this server knows it: see [`Engine::history`](crate::engine::Engine::history).
+#[derive(Clone, Copy)]
+pub(crate) struct History(u64);
+
+impl History {
+    /// What an epoch of the store is called outside: another one after the store may have lost its last writes,
+    /// since versions are counted again then.
+    pub(crate) fn of(self, epoch: Epoch) -> Epoch {
+        Epoch(epoch.0 ^ self.0)
+    }
+}
+
 impl SeatView {
     fn is_young_enough(&self, hall: &Hall) -> bool {
-        self.seats > LARGE_SEATS_MIN && self.version.revision == hall.revision && self.written.elapsed() < LARGE_KEPT
+        self.texts.seats.len() > LARGE_SEATS_MIN && self.revision == hall.revision && self.read.elapsed() < LARGE_KEPT
     }
 
     /// What is left of a type.
     pub fn availability(&self, kind: &TicketTypeId) -> Availability {
         self.kinds.get(kind).cloned().unwrap_or_default()
     }
+
+    /// The body of `GET …/seats/events/{eventId}`.
+    pub async fn json(&self) -> Result<Bytes, ApiError> {
+        let json = self.json.get_or_try_init(|| async {
+            self.room()?;
+            let (place, texts, snapshot) = (self.place, Arc::clone(&self.texts), Arc::clone(&self.snapshot));
+            let json = self.aside(move || write(place, &texts, &snapshot)).await?;
+            self.newest_bytes.store(json.len(), Ordering::Relaxed);
+            Ok(Map::share(json, &self.bytes))
+        });
+        json.await.cloned()
+    }
+
+    /// The same, compressed.
+    pub async fn gzip(&self) -> Result<Bytes, ApiError> {
+        let gzip = self.gzip.get_or_try_init(|| async {
+            let json = self.json().await?;
+            Ok(Map::share(self.aside(move || compress(&json)).await?, &self.bytes))
+        });
+        gzip.await.cloned()
+    }
+
+    fn room(&self) -> Result<(), ApiError> {
+        let newest = self.newest_bytes.load(Ordering::Relaxed);
+        if self.bytes.load(Ordering::Relaxed) > MAPS_BYTES_MAX + newest { Err(Code::Overloaded.into()) } else { Ok(()) }
+    }
+
+    async fn aside(&self, work: impl FnOnce() -> Vec<u8> + Send + 'static) -> Result<Vec<u8>, ApiError> {
+        if self.texts.seats.len() <= INLINE_SEATS_MAX {
+            return Ok(work());
+        }
+        tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)
+    }
 }
 
 impl Office {
     /// The sale of an event as it is now.
     pub async fn seat_view(&self, hall: &Arc<Hall>) -> Result<Arc<SeatView>, ApiError> {
+        let asked = Instant::now();
         let slot = Arc::clone(&self.views.events.entry(hall.event.clone()).or_default());
         let slot = tokio::time::timeout(MAP_WAIT, slot.lock()).await;
         let mut slot = slot.map_err(|_| ApiError::new(Code::StoreUnavailable).log("no map in time"))?;
-        if let Some(view) = slot.view.as_ref().filter(|view| view.is_young_enough(hall)) {
+        let looked_since = slot.looked.is_some_and(|looked| looked >= asked);
+        if let Some(view) = slot.view.as_ref().filter(|view| looked_since || view.is_young_enough(hall)) {
             return Ok(Arc::clone(view));
         }
+        let looking = Instant::now();
+        let history = self.history();
         let version = match self.ask(&hall.event, Command::Version).await? {
             Outcome::Version(version) => version,
             other => return Err(unexpected(&other)),
         };
-        if let Some(view) = slot.view.as_ref().filter(|view| view.version == version) {
-            return Ok(Arc::clone(view));
-        }
-        let newest = slot.view.as_ref().map_or(0, |view| view.json.len());
-        if self.views.bytes.load(Ordering::Relaxed) > MAPS_BYTES_MAX + newest {
-            return Err(Code::Overloaded.into());
+        self.must_be_open(&hall.event, version)?;
+        let place = Place { epoch: history.of(version.epoch), version: version.version };
+        if let Some(view) = slot.view.as_ref().filter(|view| view.place == place) {
+            let view = Arc::clone(view);
+            slot.looked = Some(looking);
+            return Ok(view);
         }
         let hall = self.hall_at(hall, version).await?;
-        let snapshot = match self.ask(&hall.event, Command::Snapshot).await? {
-            Outcome::Snapshot(snapshot) => snapshot,
-            other => return Err(unexpected(&other)),
-        };
+        let snapshot = self.snapshot(&hall.event).await?;
         let texts = match &slot.texts {
             Some((revision, texts)) if *revision == hall.revision => Arc::clone(texts),
             _ => Arc::new(Texts::new(&hall)),
         };
         slot.texts = Some((hall.revision, Arc::clone(&texts)));
-        let view = Arc::new(write(&hall, &texts, &snapshot, &self.views.bytes));
+        let view = Arc::new(self.views.view(&hall, texts, history, snapshot, Arc::clone(&slot.newest_bytes)));
+        slot.looked = Some(looking);
         slot.view = Some(Arc::clone(&view));
         Ok(view)
+    }
+
+    /// The sale of an event as it is now, for those who follow it.
+    pub(crate) async fn sale_now(&self, event: &EventId) -> Result<State, ApiError> {
+        let history = self.history();
+        let hall = self.catalog.get(event.as_str()).ok_or(Code::EventNotFound)?;
+        let snapshot = self.snapshot(event).await?;
+        let version = snapshot.version;
+        self.must_be_open(event, version)?;
+        let hall = self.hall_at(&hall, version).await?;
+        let place = Place { epoch: history.of(version.epoch), version: version.version };
+        Ok(State::new(place, hall, snapshot))
+    }
+
+    /// All that is public of an event, as of one instant.
+    pub(crate) async fn snapshot(&self, event: &EventId) -> Result<Snapshot, ApiError> {
+        match self.ask(event, Command::Snapshot).await? {
+            Outcome::Snapshot(snapshot) => Ok(snapshot),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The history of the store's data, as it is known before a question is asked.
+    pub(crate) fn history(&self) -> History {
+        History(self.engine.history())
+    }
+
+    /// Until all bookings are known, what is sold would be shown as free.
+    fn must_be_open(&self, event: &EventId, version: Version) -> Result<(), ApiError> {
+        if version.open {
+            return Ok(());
+        }
+        self.reload(event);
+        Err(ApiError::new(Code::StoreUnavailable).log("not all bookings are known yet"))
     }
 
     /// The definition that the store goes by.
@@ -172,6 +264,55 @@ impl Office {
     }
 }
 
+impl SeatViews {
+    fn view(
+        &self,
+        hall: &Hall,
+        texts: Arc<Texts>,
+        history: History,
+        snapshot: Snapshot,
+        newest_bytes: Arc<AtomicUsize>,
+    ) -> SeatView {
+        let Version { epoch, version, .. } = snapshot.version;
+        let place = Place { epoch: history.of(epoch), version };
+        SeatView {
+            etag: format!("\"{place}\""),
+            place,
+            revision: hall.revision,
+            read: Instant::now(),
+            kinds: availability(hall, &texts, &snapshot),
+            texts,
+            snapshot: Arc::new(snapshot),
+            json: OnceCell::new(),
+            gzip: OnceCell::new(),
+            bytes: Arc::clone(&self.bytes),
+            newest_bytes,
+        }
+    }
+}
+
+/// What is left of each type.
+fn availability(hall: &Hall, texts: &Texts, snapshot: &Snapshot) -> HashMap<TicketTypeId, Availability> {
+    let types = &hall.body.ticket_types;
+    let mut tallies = vec![(0, Tally::default()); types.len()];
+    for (slot, kind, _) in &texts.seats {
+        let (total, tally) = &mut tallies[*kind];
+        let state = snapshot.seats.get(*slot);
+        *total += 1;
+        tally.held += u64::from(state == SeatState::Held);
+        tally.sold += u64::from(state == SeatState::Sold);
+    }
+    let kinds = types.iter().zip(tallies).map(|(kind, (seats, tally))| {
+        let id = &kind.ticket_type_id;
+        let left = match kind.quantity {
+            Some(quantity) => Availability::of(quantity, snapshot.tallies.get(id).copied().unwrap_or_default()),
+            None => Availability::of(seats, tally),
+        };
+        (id.clone(), left)
+    });
+    kinds.collect()
+}
+
 impl Texts {
     fn new(hall: &Hall) -> Self {
         #[derive(Serialize)]
@@ -181,8 +322,7 @@ impl Texts {
             seat: &'a crate::model::event::Seat,
             price_minor: u64,
         }
-        let kinds: Vec<_> = hall.body.ticket_types.iter().map(|kind| kind.ticket_type_id.clone()).collect();
-        let place: HashMap<_, _> = kinds.iter().zip(0..).collect();
+        let place: HashMap<_, _> = hall.body.ticket_types.iter().map(|kind| &kind.ticket_type_id).zip(0..).collect();
         let text = |seat, price_minor| {
             let mut text = serde_json::to_string(&Shown { seat, price_minor }).expect("a seat has text keys");
             text.truncate(text.len() - 1);
@@ -193,47 +333,35 @@ impl Texts {
             .seats()
             .map(|(slot, seat, price)| (slot, place.get(&seat.ticket_type_id).copied().unwrap_or(0), text(seat, price)))
             .collect();
-        let bytes = seats.iter().map(|(_, _, text)| text.len() + 8).sum();
-        Self { head: format!("{{\"eventId\":\"{}\",\"version\":", hall.event), seats, kinds, bytes }
+        let bytes = seats.iter().map(|(_, _, text)| text.len() + 9).sum();
+        Self { head: format!("{{\"eventId\":\"{}\",\"epoch\":\"", hall.event), seats, bytes }
     }
 }
 
-fn write(hall: &Hall, texts: &Texts, snapshot: &Snapshot, bytes: &Arc<AtomicUsize>) -> SeatView {
-    let version = snapshot.version;
-    let mut json = String::with_capacity(texts.head.len() + texts.bytes + 64);
+fn write(place: Place, texts: &Texts, snapshot: &Snapshot) -> Vec<u8> {
+    let mut json = String::with_capacity(texts.head.len() + texts.bytes + 96);
     json.push_str(&texts.head);
-    json.push_str(&version.version.to_string());
+    json.push_str(&place.epoch.to_string());
+    json.push_str("\",\"version\":");
+    json.push_str(&place.version.to_string());
     json.push_str(",\"seats\":[");
-    let mut tallies = vec![(0, Tally::default()); texts.kinds.len()];
-    for (i, (slot, kind, text)) in texts.seats.iter().enumerate() {
-        let state = snapshot.seats.get(*slot);
-        let (total, tally) = &mut tallies[*kind];
-        *total += 1;
-        tally.held += u64::from(state == SeatState::Held);
-        tally.sold += u64::from(state == SeatState::Sold);
+    for (i, (slot, _, text)) in texts.seats.iter().enumerate() {
         if i > 0 {
             json.push(',');
         }
         json.push_str(text);
-        json.push_str(state.name());
+        json.push_str(snapshot.seats.get(*slot).name());
         json.push_str("\"}");
     }
     json.push_str("]}");
-    let kinds = hall.body.ticket_types.iter().zip(tallies).map(|(kind, (seats, tally))| {
-        let id = &kind.ticket_type_id;
-        let (total, tally) = match kind.quantity {
-            Some(quantity) => (quantity, snapshot.tallies.get(id).copied().unwrap_or_default()),
-            None => (seats, tally),
-        };
-        let available = total.saturating_sub(tally.held + tally.sold);
-        (id.clone(), Availability { total, held: tally.held, sold: tally.sold, available })
-    });
-    SeatView {
-        etag: format!("\"{}-{}\"", version.epoch, version.version),
-        json: Bytes::from_owner(Map::new(json, bytes)),
-        version,
-        seats: texts.seats.len(),
-        written: Instant::now(),
-        kinds: kinds.collect(),
-    }
+    json.into_bytes()
+}
+
+/// Quick rather than small: a map that is asked for often is compressed often too.
+const LEVEL: u32 = 3;
+
+fn compress(json: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = GzEncoder::new(Vec::with_capacity(json.len() / 16), Compression::new(LEVEL));
+    encoder.write_all(json).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }

@@ -5,6 +5,10 @@
 //! decides who gets what.
 
 mod bodies;
+mod catalog;
+mod encoding;
+mod layouts;
+mod live;
 mod operator;
 mod order_bodies;
 mod orders;
@@ -22,19 +26,21 @@ use queue_core::{
         http::{ApiError, App, Method, Request, Response, Router},
     },
 };
+use tokio_util::task::TaskTracker;
 
 pub use self::{
     operator::{OperatorApp, OperatorRoute},
     pages::{Site, origin_of},
 };
-use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, webhooks::Webhooks};
+use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, sockets, webhooks::Webhooks};
 
 /// What visitors and browsers ask for.
 pub struct PublicApp {
     office: Arc<Office>,
     orders: Orders,
     webhooks: Webhooks,
-    gate: Gate,
+    gate: Arc<Gate>,
+    sockets: TaskTracker,
     site: Site,
     router: Router<PublicRoute>,
 }
@@ -44,10 +50,13 @@ pub struct PublicApp {
 pub enum PublicRoute {
     Events,
     Event,
+    Productions,
     Types,
     Availability,
     Layouts,
     Seats,
+    Stream,
+    Socket,
     ReserveSeats,
     ReserveTickets,
     Mine,
@@ -66,14 +75,24 @@ pub enum PublicRoute {
     Asset,
     Health,
     OpenApi,
+    AsyncApi,
     /// What a later version will do; refused by name.
     NotYet(&'static str),
 }
 
 impl PublicApp {
     /// The public routes of an office.
-    pub fn new(office: Arc<Office>, orders: Orders, webhooks: Webhooks, gate: Gate, site: Site) -> Self {
-        Self { office, orders, webhooks, gate, site, router: Self::routes() }
+    ///
+    /// Sockets live in tasks of `sockets`.
+    pub fn new(
+        office: Arc<Office>,
+        orders: Orders,
+        webhooks: Webhooks,
+        gate: Gate,
+        site: Site,
+        sockets: TaskTracker,
+    ) -> Self {
+        Self { office, orders, webhooks, gate: Arc::new(gate), sockets, site, router: Self::routes() }
     }
 
     /// All public routes.
@@ -81,6 +100,7 @@ impl PublicApp {
         Router::new()
             .route(Method::GET, "/api/v1/events", PublicRoute::Events)
             .route(Method::GET, "/api/v1/events/{id}", PublicRoute::Event)
+            .route(Method::GET, "/api/v1/productions", PublicRoute::Productions)
             .route(Method::GET, "/api/v1/tickets/event/{eventId}", PublicRoute::Types)
             .route(Method::GET, "/api/v1/tickets/availability/{ticketTypeId}", PublicRoute::Availability)
             .route(Method::GET, "/api/v1/seats/layouts", PublicRoute::Layouts)
@@ -95,7 +115,7 @@ impl PublicApp {
             .route(Method::POST, "/api/v1/reservations/{id}/confirm", PublicRoute::Confirm)
             .route(Method::POST, "/api/v1/reservations/{id}/cancel", PublicRoute::Cancel)
             .route(Method::GET, "/api/v1/reservations/{id}/history", PublicRoute::History)
-            .route(Method::GET, "/api/v1/events/{id}/seats/stream", PublicRoute::NotYet("seats/stream"))
+            .route(Method::GET, "/api/v1/events/{id}/seats/stream", PublicRoute::Stream)
             .route(Method::POST, "/api/v1/orders", PublicRoute::Order)
             .route(Method::GET, "/api/v1/orders/{id}", PublicRoute::ReadOrder)
             .route(Method::POST, "/api/v1/balance/charge", PublicRoute::Charge)
@@ -103,6 +123,8 @@ impl PublicApp {
             .route(Method::POST, "/api/v1/payments/webhook", PublicRoute::Webhook)
             .route(Method::GET, "/api/v1/rankings/{eventId}", PublicRoute::NotYet("rankings"))
             .route(Method::GET, "/api/v1/stats/{eventId}", PublicRoute::NotYet("stats"))
+            .route(Method::GET, "/ws", PublicRoute::Socket)
+            .route(Method::GET, "/asyncapi.json", PublicRoute::AsyncApi)
             .route(Method::GET, "/tickets/{eventId}", PublicRoute::Page)
             .route(Method::GET, "/assets/{name}", PublicRoute::Asset)
             .route(Method::GET, "/health", PublicRoute::Health)
@@ -110,8 +132,9 @@ impl PublicApp {
     }
 
     /// The event that the address names.
-    fn hall(&self, request: &Request, param: &str) -> Result<Arc<Hall>, ApiError> {
-        let hall = request.param(param).and_then(|id| self.office.catalog.get(&id)).ok_or(Code::EventNotFound)?;
+    async fn hall(&self, request: &Request, param: &str) -> Result<Arc<Hall>, ApiError> {
+        let id = request.param(param).ok_or(Code::EventNotFound)?;
+        let hall = self.office.hall(&id).await?;
         context::note_event(&hall.event);
         Ok(hall)
     }
@@ -127,11 +150,14 @@ impl App for PublicApp {
     async fn handle(&self, route: PublicRoute, request: Request) -> Result<Response, ApiError> {
         match route {
             PublicRoute::Events => self.events(&request),
-            PublicRoute::Event => self.event(&request),
+            PublicRoute::Event => self.event(&request).await,
+            PublicRoute::Productions => self.productions(&request),
             PublicRoute::Types => self.types(&request).await,
             PublicRoute::Availability => self.availability(&request).await,
-            PublicRoute::Layouts => self.layouts(&request),
+            PublicRoute::Layouts => self.layouts(&request).await,
             PublicRoute::Seats => self.seats(&request).await,
+            PublicRoute::Stream => self.stream(&request).await,
+            PublicRoute::Socket => sockets::upgrade(&self.office, &self.gate, &self.sockets, request).await,
             PublicRoute::ReserveSeats => self.reserve_seats(request).await,
             PublicRoute::ReserveTickets => self.reserve_tickets(request).await,
             PublicRoute::Mine => self.mine(&request).await,
@@ -150,6 +176,7 @@ impl App for PublicApp {
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Health => Ok(pages::health()),
             PublicRoute::OpenApi => Ok(pages::openapi(request.headers())),
+            PublicRoute::AsyncApi => Ok(pages::asyncapi(request.headers())),
             PublicRoute::NotYet(name) => Err(ApiError::not_supported(name)),
         }
     }

@@ -13,7 +13,7 @@ use queue_core::{
 };
 use serde_json::Value;
 
-use super::{bodies, event_id, public::ShownEvent};
+use super::{bodies, catalog::ShownEvent, event_id};
 use crate::{model::EventBody, office::Office};
 
 /// The largest definition: 200,000 seats named one by one.
@@ -64,9 +64,9 @@ impl OperatorApp {
         Ok(response)
     }
 
-    fn event(&self, request: &Request) -> Result<Response, ApiError> {
+    async fn event(&self, request: &Request) -> Result<Response, ApiError> {
         let event = event_id(request, "id")?;
-        let hall = self.office.catalog.get(event.as_str()).ok_or(queue_core::codes::Code::EventNotFound)?;
+        let hall = self.office.hall(event.as_str()).await?;
         Ok(json(StatusCode::OK, &ShownEvent::of(&hall)))
     }
 }
@@ -82,7 +82,7 @@ impl App for OperatorApp {
         match route {
             // Boxed: a rare and deep call that would make every handler's future large.
             OperatorRoute::PutEvent => Box::pin(self.put_event(request)).await,
-            OperatorRoute::Event => self.event(&request),
+            OperatorRoute::Event => self.event(&request).await,
         }
     }
 }

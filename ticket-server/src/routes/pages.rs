@@ -17,6 +17,7 @@ use super::event_id;
 
 const TICKETS_HTML: &str = include_str!("../../web/tickets.html");
 const OPENAPI: &str = include_str!("../../openapi.json");
+const ASYNCAPI: &str = include_str!("../../asyncapi.json");
 /// Files are asked for again each time; who has the same version gets 304.
 const CACHE_ASSETS: &str = "public, no-cache";
 const JSON: &str = "application/json";
@@ -53,9 +54,9 @@ const fn script(name: &'static str, content: &'static str) -> File {
     File { name, content_type: "text/javascript; charset=utf-8", content }
 }
 
-/// An entity tag for each file, and one for the description at the end.
+/// An entity tag for each file, and one for each description at the end.
 static ETAGS: LazyLock<Vec<String>> =
-    LazyLock::new(|| FILES.iter().map(|file| file.content).chain([OPENAPI]).map(etag).collect());
+    LazyLock::new(|| FILES.iter().map(|file| file.content).chain([OPENAPI, ASYNCAPI]).map(etag).collect());
 
 /// The seat page of an event, in the language that the browser asks for at first.
 pub fn seat_page(request: &Request, site: &Site) -> Result<Response, ApiError> {
@@ -81,6 +82,11 @@ pub fn file(headers: &HeaderMap, name: &str) -> Result<Response, ApiError> {
 /// The description of this interface.
 pub fn openapi(headers: &HeaderMap) -> Response {
     asset(headers, JSON, &ETAGS[FILES.len()], CACHE_ASSETS, OPENAPI)
+}
+
+/// The description of the sockets.
+pub fn asyncapi(headers: &HeaderMap) -> Response {
+    asset(headers, JSON, &ETAGS[FILES.len() + 1], CACHE_ASSETS, ASYNCAPI)
 }
 
 /// That the process answers; whether it is ready is told on the operations listener.

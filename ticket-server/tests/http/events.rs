@@ -147,9 +147,9 @@ async fn all_problems_of_an_event_are_named() {
                 body["seats"] =
                     json!([{"seatId": "A-1-1", "section": "A", "row": 1, "number": 1, "ticketTypeId": "std"}])
             }),
-            "seats",
+            "seats[0].seatId",
         ),
-        (with(|body| body["ticketTypes"][1]["ticketTypeId"] = json!("std")), "ticketTypes"),
+        (with(|body| body["ticketTypes"][1]["ticketTypeId"] = json!("std")), "ticketTypes[1].ticketTypeId"),
         (
             with(|body| {
                 body["sections"] = json!([]);
@@ -228,7 +228,7 @@ async fn only_operators_change_events() {
 #[tokio::test]
 async fn what_is_not_built_is_said_to_be() {
     let server = TestServer::with_hall(Kind::Memory).await;
-    for path in ["rankings/hall", "stats/hall", "events/hall/seats/stream"] {
+    for path in ["rankings/hall", "stats/hall"] {
         let answer = server.get(&format!("/api/v1/{path}")).await.is(422, "NOT_SUPPORTED");
         assert!(answer.json["details"]["field"].is_string(), "{path}");
         assert_eq!(answer.json["traceId"], answer.headers["x-trace-id"].to_str().unwrap());
@@ -248,4 +248,140 @@ async fn what_is_not_built_is_said_to_be() {
     server.get("/tickets/a%20b").await.is(404, "EVENT_NOT_FOUND");
     let described = server.get("/openapi.json").await.ok(200);
     assert!(described["paths"].is_object());
+}
+
+/// Search in words, whatever their case and accents, with synonyms; productions and their dates; pages.
+#[tokio::test]
+async fn events_are_found() {
+    let synonyms = |flags: &mut Vec<String>, folder: &std::path::Path| {
+        let file = folder.join("synonyms.txt");
+        std::fs::write(&file, "# what means the same\nconcert, gig, 콘서트\n").unwrap();
+        flags.push(format!("--synonyms={}", file.display()));
+    };
+    let server = TestServer::start_with(Kind::Memory, synonyms).await;
+    let events = [
+        ("seoul-1", "서울 봄 콘서트", "2031-04-01T10:00:00.000Z", Some("spring")),
+        ("seoul-2", "서울 봄 콘서트", "2031-04-02T10:00:00.000Z", Some("spring")),
+        ("cafe", "Béyond Café: a small concert", "2031-03-01T10:00:00.000Z", None),
+        ("opera", "Die Zauberflöte", "2031-05-01T10:00:00.000Z", Some("flute")),
+    ];
+    for (id, name, starts, production) in events {
+        let body = with(|body| {
+            (body["name"], body["startsAt"]) = (json!(name), json!(starts));
+            body["production"] = json!(production);
+        });
+        server.put(id, body).await.ok(201);
+    }
+    let find = async |query: &str| {
+        let page = server.get(&format!("/api/v1/events?{query}")).await.ok(200);
+        let ids = page["items"].as_array().unwrap().iter().map(|item| item["eventId"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), page["total"].as_u64().unwrap())
+    };
+    for (query, wanted) in [
+        ("q=GIG", vec!["cafe", "seoul-1", "seoul-2"]),
+        ("q=beyond+CAFE", vec!["cafe"]),
+        ("q=zauberflote", vec!["opera"]),
+        ("q=%EB%B4%84", vec!["seoul-1", "seoul-2"]),
+        ("q=concert&production=spring&from=2031-04-02T00:00:00Z", vec!["seoul-2"]),
+        ("q=nothing", vec![]),
+        ("production=flute", vec!["opera"]),
+    ] {
+        assert_eq!(find(query).await.0, wanted, "{query}");
+    }
+    assert_eq!(find("q=gig&page=2&pageSize=2").await, (vec!["seoul-2".to_owned()], 3));
+    let productions = server.get("/api/v1/productions").await.ok(200);
+    assert_eq!(
+        productions["items"][0],
+        json!({"production": "spring", "name": "서울 봄 콘서트", "eventCount": 2,
+            "firstStartsAt": "2031-04-01T10:00:00.000Z", "lastStartsAt": "2031-04-02T10:00:00.000Z"})
+    );
+    let long = "a+".repeat(13);
+    server.get(&format!("/api/v1/events?q={long}&page=0")).await.is(422, "INVALID_REQUEST");
+}
+
+#[tokio::test]
+async fn layouts_show_rows_and_areas() {
+    let server = TestServer::start(Kind::Memory).await;
+    let body = with(|body| {
+        body["seats"] = json!([
+            {"seatId": "Box-1", "section": "Box", "row": "L", "number": 1, "ticketTypeId": "std"},
+            {"seatId": "Box-2", "section": "Box", "row": "L", "number": 2, "ticketTypeId": "std"},
+            {"seatId": "Box-3", "section": "Box", "row": "R", "number": 1, "ticketTypeId": "std"},
+        ]);
+    });
+    server.put("hall", body).await.ok(201);
+    let answer = server.get("/api/v1/seats/layouts?eventId=hall").await;
+    let tag = answer.headers["etag"].to_str().unwrap().to_owned();
+    let layout = answer.ok(200)["items"][0].clone();
+    assert_eq!(layout["generalAdmission"], json!([{"ticketTypeId": "standing", "name": "Standing", "quantity": 10}]));
+    let rows = &layout["otherSections"][0]["rows"];
+    assert_eq!((&rows[0]["row"], rows[0]["seats"].as_array().unwrap().len()), (&json!("L"), 2));
+    assert_eq!(rows[1]["seats"][0], json!({"seatId": "Box-3", "number": 1, "ticketTypeId": "std"}));
+    let again = server.request(Method::GET, "/api/v1/seats/layouts?eventId=hall").header("if-none-match", tag);
+    assert_eq!(again.answer().await.status, 304);
+    let all = server.get("/api/v1/seats/layouts?pageSize=1").await.ok(200);
+    assert_eq!((&all["total"], &all["items"][0]["otherSeats"]), (&json!(1), &json!(3)));
+}
+
+/// One server makes events and changes them; the other, on the same store and ledger, shows them at once.
+#[tokio::test]
+async fn servers_tell_each_other_of_events() {
+    let mut server = TestServer::with_hall(Kind::Redis).await;
+    let first = (server.url.clone(), server.ops.clone());
+    let first_life = server.move_to_second().await;
+    let second = std::mem::replace(&mut server.url, first.0.clone());
+    let second_ops = std::mem::replace(&mut server.ops, first.1.clone());
+    server.put("new", hall()).await.ok(201);
+    server.put("hall", with(|body| body["name"] = json!("Last night"))).await.ok(200);
+    (server.url, server.ops) = (second, second_ops);
+    // Asked for, it is looked up; changed, it is told of.
+    assert_eq!(server.get("/api/v1/events/new").await.ok(200)["eventId"], "new");
+    crate::support::eventually("the new name", async || {
+        (server.get("/api/v1/events/hall").await.ok(200)["name"] == "Last night").then_some(())
+    })
+    .await;
+    let ann = server.visitor_of("new", 1, 300_000);
+    let wish = json!({"eventId": "new", "seatIds": ["A-1-1"]});
+    server.post_as(&ann, "/api/v1/seats/reserve", wish).await.ok(201);
+    server.get("/api/v1/events/nowhere").await.is(404, "EVENT_NOT_FOUND");
+    first_life.shut_down();
+}
+
+#[tokio::test]
+async fn problems_have_paths_and_codes() {
+    let server = TestServer::start(Kind::Memory).await;
+    let body = with(|body| {
+        body["ticketTypes"][1]["ticketTypeId"] = json!("std");
+        body["sections"][0]["ticketTypeId"] = json!("none");
+        body["seats"] = json!([
+            {"seatId": "A-1-1", "section": "A", "row": 1, "number": 1, "ticketTypeId": "std"},
+            {"seatId": "B", "section": "A", "row": 1, "number": 1, "ticketTypeId": "std", "x": 1},
+        ]);
+    });
+    let problems = server.put("hall", body).await.is(422, "INVALID_REQUEST").json["details"]["problems"].clone();
+    assert_eq!(problems[0]["field"], "seats[1].x");
+    assert_eq!(problems[0]["code"], "UNKNOWN_FIELD");
+    let body = with(|body| {
+        body["ticketTypes"][1] = json!({"ticketTypeId": "std", "name": "x", "priceMinor": 1});
+        body["sections"][0]["ticketTypeId"] = json!("none");
+        body["seats"] = json!([{"seatId": "A-1-1", "section": "A", "row": 1, "number": 1, "ticketTypeId": "std"}]);
+    });
+    let problems = server.put("hall", body).await.is(422, "INVALID_REQUEST").json["details"]["problems"].clone();
+    let found: Vec<_> = problems
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (problem["field"].as_str().unwrap(), problem["code"].as_str().unwrap()))
+        .collect();
+    let wanted = [
+        ("ticketTypes[1].ticketTypeId", "DUPLICATE"),
+        ("sections[0].ticketTypeId", "UNKNOWN_TICKET_TYPE"),
+        ("seats[0].seatId", "DUPLICATE"),
+    ];
+    assert_eq!(found, wanted);
+    // Nothing of it was done, and the list is bounded.
+    server.get("/api/v1/events/hall").await.is(404, "EVENT_NOT_FOUND");
+    let many = with(|body| body["seats"] = json!(vec![json!({}); 1_000]));
+    let problems = server.put("hall", many).await.is(422, "INVALID_REQUEST").json["details"]["problems"].clone();
+    assert_eq!(problems.as_array().unwrap().len(), 100);
 }

@@ -1,0 +1,80 @@
+//! Finding an event that another server made: asked of the ledger once, and not asked again for a while when it is not
+//! there either. Several servers on one store tell each other of changes ([`news`](super::news)); this is for who asks
+//! before the news has come, or when it was lost.
+
+use std::{sync::Arc, time::Duration};
+
+use moka::sync::Cache;
+use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use tokio::sync::Semaphore;
+
+use super::{Office, ledger_error, loading::hall_of};
+use crate::model::Hall;
+
+/// An event that the ledger does not have is not asked for again within this.
+const UNKNOWN_KEPT: Duration = Duration::from_secs(2);
+/// Events that are known not to be there, at most.
+const UNKNOWN_MAX: u64 = 10_000;
+/// Questions to the ledger under way, at most: whoever asks for names at random must not keep it from selling.
+const ASKING_MAX: usize = 4;
+
+/// What is known not to be there.
+pub(super) struct Lookups {
+    unknown: Cache<EventId, ()>,
+    asking: Semaphore,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        let unknown = Cache::builder().max_capacity(UNKNOWN_MAX).time_to_live(UNKNOWN_KEPT).build();
+        Self { unknown, asking: Semaphore::new(ASKING_MAX) }
+    }
+}
+
+impl Lookups {
+    /// It is there now.
+    pub(super) fn found(&self, event: &EventId) {
+        self.unknown.invalidate(event);
+    }
+}
+
+impl Office {
+    /// An event, also one that another server has made a moment ago.
+    pub async fn hall(&self, event: &str) -> Result<Arc<Hall>, ApiError> {
+        match self.catalog.get(event) {
+            Some(hall) => Ok(hall),
+            // Boxed: rare and deep.
+            None => Box::pin(self.look_up(event)).await,
+        }
+    }
+
+    async fn look_up(&self, event: &str) -> Result<Arc<Hall>, ApiError> {
+        let event = EventId::new(event).map_err(|_| Code::EventNotFound)?;
+        if self.lookups.unknown.contains_key(&event) {
+            return Err(Code::EventNotFound.into());
+        }
+        let _asking = self.lookups.asking.try_acquire().map_err(|_| Code::Overloaded)?;
+        match self.refresh(&event).await? {
+            Some(hall) => Ok(hall),
+            None => {
+                self.lookups.unknown.insert(event, ());
+                Err(Code::EventNotFound.into())
+            }
+        }
+    }
+
+    /// Takes in what the ledger has of an event, if that is newer; the store is brought to it in the background.
+    pub(super) async fn refresh(&self, event: &EventId) -> Result<Option<Arc<Hall>>, ApiError> {
+        let Some(stored) = self.ledger.event(event).await.map_err(ledger_error)? else { return Ok(None) };
+        if let Some(known) = self.catalog.get(event.as_str()).filter(|known| known.revision >= stored.revision) {
+            return Ok(Some(known));
+        }
+        // The largest take longer than a thread that serves others should be away.
+        let hall = tokio::task::spawn_blocking(move || hall_of(&stored)).await.map_err(ApiError::internal)?;
+        let hall = Arc::new(hall.map_err(ledger_error)?);
+        self.catalog.put(Arc::clone(&hall));
+        self.lookups.found(event);
+        self.reload(event);
+        Ok(Some(hall))
+    }
+}
