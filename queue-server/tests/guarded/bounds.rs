@@ -1,12 +1,18 @@
 //! What waits for a store that does not answer is bounded, and whoever comes then is told so at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use queue_core::{
     close::CloseCode,
     codes::Code,
-    ids::{EventId, Generation, Millis, Seq, VisitorId},
+    ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     limits::JOIN_BATCH_MAX,
     line::{Applied, Command, Configure},
     policy::Policy,
@@ -38,6 +44,14 @@ const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
 struct Slow {
     engine: MemoryEngine,
     gate: Semaphore,
+    /// How often it was asked to let people in.
+    admits: AtomicUsize,
+}
+
+impl Slow {
+    fn new() -> Self {
+        Self { engine: MemoryEngine::new(clock::system()), gate: Semaphore::new(0), admits: 0.into() }
+    }
 }
 
 #[async_trait]
@@ -50,6 +64,9 @@ impl Engine for Slow {
     ) -> Result<Applied, EngineError> {
         if matches!(command, Command::Join { .. }) {
             self.gate.acquire().await.expect("it is never closed").forget();
+        }
+        if matches!(command, Command::Admit { .. }) {
+            self.admits.fetch_add(1, Ordering::Relaxed);
         }
         self.engine.apply(event, expected, command).await
     }
@@ -112,7 +129,7 @@ fn keys() -> Keys {
 
 #[tokio::test]
 async fn waiting_joins_are_bounded() {
-    let engine = Arc::new(Slow { engine: MemoryEngine::new(clock::system()), gate: Semaphore::new(0) });
+    let engine = Arc::new(Slow::new());
     let event = EventId::new("e").unwrap();
     let configure =
         Configure { policy: Policy::with_capacity(1), generation: Generation(1), floor: Seq(0), closed_ms: 0 };
@@ -143,6 +160,36 @@ async fn waiting_joins_are_bounded() {
     }
     assert_eq!(refused, full);
     assert_eq!(joined, WAITING_MAX + 1_000 - full);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_rate_that_holds_people_back_is_not_asked_for_each_of_them() {
+    const RELEASED: u64 = 100;
+    let engine = Arc::new(Slow::new());
+    engine.gate.add_permits(1_000_000);
+    let event = EventId::new("e").unwrap();
+    let policy = Policy { admit_per_minute: Some(6_000), ..Policy::with_capacity(1_000) };
+    let configure = Configure { policy, generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
+    let mut visitors = Vec::new();
+    for _ in 0..500 {
+        let joining = node.join(&event, Who::Anonymous).await.unwrap();
+        visitors.push((joining.visitor.clone(), joining.seq));
+    }
+    // Each release says that somebody may be let in now; the rate says no.
+    for (visitor, seq) in visitors.into_iter().take(RELEASED as usize) {
+        node.release(&event, &visitor, Jti { generation: Generation(1), seq }).await.unwrap();
+    }
+    let admitted = super::support::eventually("two seconds' admissions", async || {
+        let totals = engine.engine.with_lines(|lines| lines.line(&event).unwrap().totals);
+        (totals.admitted >= RELEASED + 200).then_some(totals.admitted)
+    })
+    .await;
+    let asked = engine.admits.load(Ordering::Relaxed) as u64;
+    assert!(asked * 2 < admitted, "asked {asked} times for {admitted}");
     stop.cancel();
 }
 
