@@ -31,7 +31,7 @@ use crate::{
     orders::{Notifier, Orders},
     payments::{self, Guarded, HttpProvider, Payments, Provider, Simulated},
     peer::Peer,
-    relay::{Relay, Target},
+    relay::{Inventories, Relay, Target},
     routes::{OperatorApp, PublicApp},
     sessions::{Asked, Sessions, Told},
     webhooks::Webhooks,
@@ -215,7 +215,9 @@ fn spawn_all(
     life.spawn("reloading", Arc::clone(office).load_events(reloads, stop.clone()));
     life.spawn("expiring holds", Arc::clone(office).expire_holds(stop.clone()));
     life.spawn("settling holds", Arc::clone(office).settle_holds(stop.clone()));
-    life.spawn("relaying", Relay::new(Arc::clone(office), target).run(stop.clone()));
+    let target = Arc::new(target);
+    life.spawn("relaying", Relay::new(Arc::clone(office), Arc::clone(&target)).run(stop.clone()));
+    life.spawn("telling what is left", Inventories::new(Arc::clone(office), target).run(stop.clone()));
     life.spawn("sessions", crate::sessions::run(Arc::clone(office), stop.clone()));
 }
 

@@ -151,7 +151,12 @@ where
     Either::Right(context::scope(trace, work))
 }
 
-/// The header for whoever continues the work at hand, if it is recorded.
+/// The `traceparent` of the work at hand, if it is recorded: for whoever goes on with it later, by [`resume`].
+pub fn recorded() -> Option<String> {
+    traceparent().filter(|_| Context::current().span().span_context().is_sampled())
+}
+
+/// The header for whoever continues the work at hand, if there are spans at all.
 pub(super) fn traceparent() -> Option<String> {
     if !enabled() {
         return None;

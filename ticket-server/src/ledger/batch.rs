@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     Booking, LedgerError, Ordered, Tx,
     bookings::names,
+    change::Traced,
     dialect::Dialect,
     sql::{int, sql},
 };
@@ -45,10 +46,12 @@ const BOOKINGS: &[Column] = &[
     Int("decided_at"),
 ];
 const SOLD_SEATS: &[Column] = &[Text("event_id"), Text("seat_id"), Text("reservation_id")];
-const OUTBOX: &[Column] = &[Text("event_id"), Text("visitor_id"), Text("jti"), Text("reservation_id"), Int("at")];
+const OUTBOX: &[Column] =
+    &[Text("event_id"), Text("visitor_id"), Text("jti"), Text("reservation_id"), Int("at"), Text("traceparent")];
 
 /// Books all of them; `false` when any cannot be booked as new, and then everything has to be undone.
-pub(super) async fn book_all(tx: &mut Tx, bookings: &[&Booking]) -> Result<bool, LedgerError> {
+pub(super) async fn book_all(tx: &mut Tx, traced: &[Traced<'_>]) -> Result<bool, LedgerError> {
+    let bookings: Vec<&Booking> = traced.iter().map(|(booking, _)| *booking).collect();
     let rows: Vec<Json> = bookings.iter().map(|booking| row(booking)).collect();
     if !insert(tx, "bookings", BOOKINGS, &rows).await? {
         return Ok(false);
@@ -58,14 +61,14 @@ pub(super) async fn book_all(tx: &mut Tx, bookings: &[&Booking]) -> Result<bool,
         return Ok(false);
     }
     // In one order, so that no two servers wait for each other.
-    for ((event, kind), quantity) in quantities(bookings) {
+    for ((event, kind), quantity) in quantities(&bookings) {
         let query = sql("UPDATE sold_quantities SET sold = sold + ? \
                          WHERE event_id = ? AND ticket_type_id = ? AND sold + ? <= quantity");
         if tx.execute(query.bind(quantity).bind(event).bind(kind).bind(quantity)).await? == 0 {
             return Ok(false);
         }
     }
-    let messages: Vec<Json> = bookings.iter().map(|booking| message(booking)).collect();
+    let messages: Vec<Json> = traced.iter().map(|&traced| message(traced)).collect();
     insert(tx, "outbox", OUTBOX, &messages).await
 }
 
@@ -134,13 +137,14 @@ fn seats_of(booking: &Booking) -> Vec<Json> {
     seats.iter().map(row).collect()
 }
 
-fn message(booking: &Booking) -> Json {
+fn message((booking, trace): Traced<'_>) -> Json {
     json!({
         "event_id": booking.event.as_str(),
         "visitor_id": booking.visitor.as_str(),
         "jti": booking.jti.to_string(),
         "reservation_id": booking.reservation.as_str(),
         "at": int(booking.at.0),
+        "traceparent": trace,
     })
 }
 

@@ -1,6 +1,9 @@
 //! Bookings: what was decided of each reservation, and who has which seat.
 
-use queue_core::ids::{EventId, Millis, VisitorId};
+use queue_core::{
+    ids::{EventId, Millis, VisitorId},
+    service::spans::{self, Kind},
+};
 
 use super::{
     Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
@@ -13,7 +16,7 @@ impl Ledger {
     /// Books a reservation with its outbox row, in one transaction. Again: the same answer.
     pub async fn book(&self, booking: Booking) -> Result<Decision, LedgerError> {
         let (job, answer) = Confirming::boxed(booking);
-        self.submit(job, answer).await
+        spans::step(Kind::Client, "ledger", self.submit(job, answer)).await
     }
 
     /// Decides that a reservation will never be booked, unless it is already. The fence against a
@@ -72,9 +75,12 @@ pub async fn book_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>
             }
         }
     }
-    let query = sql("INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at) VALUES (?, ?, ?, ?, ?)");
+    let query = sql(
+        "INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at, traceparent) VALUES (?, ?, ?, ?, ?, ?)",
+    );
     let query = query.bind(&booking.event).bind(&booking.visitor).bind(booking.jti);
-    tx.execute(query.bind(&booking.reservation).bind(booking.at)).await?;
+    let query = query.bind(&booking.reservation).bind(booking.at).bind(tx.trace.as_deref());
+    tx.execute(query).await?;
     Ok(Verdict::Keep(Decision::Confirmed(Box::new(booking.clone()))))
 }
 

@@ -1,6 +1,7 @@
 //! A change of the ledger: what is to be done in a transaction, and who waits for the answer.
 
 use futures_util::future::BoxFuture;
+use queue_core::service::spans;
 use tokio::sync::oneshot;
 
 use super::{Booking, Decision, LedgerError, bookings::book_in, tx::Tx};
@@ -17,12 +18,15 @@ pub enum Verdict<T> {
 /// What a change does, as a future.
 pub type Doing<'t, T> = BoxFuture<'t, Result<Verdict<T>, LedgerError>>;
 
+/// A booking, and the trace in which it was made, where traces are recorded.
+pub(super) type Traced<'b> = (&'b Booking, Option<&'b str>);
+
 /// A change in a batch.
 pub(super) trait Job: Send {
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
-    /// What it books, if that is all it does: then it can be written together with others.
-    fn booking(&self) -> Option<&Booking> {
+    /// What it books and in which trace, if that is all it does: then it can be written together with others.
+    fn booking(&self) -> Option<Traced<'_>> {
         None
     }
     /// What it books was written as new.
@@ -40,6 +44,7 @@ pub(super) trait Job: Send {
 pub(super) struct Change<D, F, T> {
     data: D,
     work: F,
+    trace: Option<String>,
     made: Option<Result<T, LedgerError>>,
     reply: oneshot::Sender<Result<T, LedgerError>>,
 }
@@ -53,7 +58,7 @@ where
     /// The change, and where its answer comes.
     pub(super) fn boxed(data: D, work: F) -> (Box<dyn Job>, oneshot::Receiver<Result<T, LedgerError>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { data, work, made: None, reply }), answer)
+        (Box::new(Self { data, work, trace: spans::recorded(), made: None, reply }), answer)
     }
 }
 
@@ -69,6 +74,7 @@ where
 
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>> {
         Box::pin(async move {
+            tx.trace.clone_from(&self.trace);
             let (keep, made) = match (self.work)(&self.data, tx).await? {
                 Verdict::Keep(made) => (true, made),
                 Verdict::Undo(made) => (false, made),
@@ -99,6 +105,7 @@ where
 /// A booking and nothing else.
 pub(super) struct Confirming {
     booking: Booking,
+    trace: Option<String>,
     made: Option<Result<Decision, LedgerError>>,
     reply: oneshot::Sender<Result<Decision, LedgerError>>,
 }
@@ -107,7 +114,7 @@ impl Confirming {
     /// The change, and where its answer comes.
     pub(super) fn boxed(booking: Booking) -> (Box<dyn Job>, oneshot::Receiver<Result<Decision, LedgerError>>) {
         let (reply, answer) = oneshot::channel();
-        (Box::new(Self { booking, made: None, reply }), answer)
+        (Box::new(Self { booking, trace: spans::recorded(), made: None, reply }), answer)
     }
 }
 
@@ -116,8 +123,8 @@ impl Job for Confirming {
         self.reply.is_closed()
     }
 
-    fn booking(&self) -> Option<&Booking> {
-        Some(&self.booking)
+    fn booking(&self) -> Option<Traced<'_>> {
+        Some((&self.booking, self.trace.as_deref()))
     }
 
     fn booked(&mut self) {
@@ -126,6 +133,7 @@ impl Job for Confirming {
 
     fn run<'t>(&'t mut self, tx: &'t mut Tx) -> BoxFuture<'t, Result<bool, LedgerError>> {
         Box::pin(async move {
+            tx.trace.clone_from(&self.trace);
             let (keep, made) = match book_in(tx, &self.booking).await? {
                 Verdict::Keep(made) => (true, made),
                 Verdict::Undo(made) => (false, made),

@@ -28,7 +28,10 @@ mod writer;
 
 use std::time::Duration;
 
-use queue_core::ids::{EventId, Jti, Millis, VisitorId};
+use queue_core::{
+    ids::{EventId, Jti, Millis, VisitorId},
+    service::spans::{self, Kind},
+};
 use sqlx::{AnyPool, any::AnyPoolOptions};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -159,6 +162,8 @@ pub struct OutboxRow {
     pub reservation: ReservationId,
     /// When.
     pub at: Millis,
+    /// The trace in which it was booked, where traces are recorded.
+    pub traceparent: Option<String>,
 }
 
 /// Why the ledger did not answer.
@@ -233,7 +238,7 @@ impl Ledger {
         T: Send + 'static,
     {
         let (job, answer) = Change::boxed(data, work);
-        self.submit(job, answer).await
+        spans::step(Kind::Client, "ledger", self.submit(job, answer)).await
     }
 
     async fn submit<T>(
@@ -255,13 +260,15 @@ impl Ledger {
     /// All rows of a `SELECT`, as of what is committed.
     pub async fn fetch_all(&self, sql: Sql) -> Result<Vec<Row>, LedgerError> {
         let (text, arguments) = sql.ready(self.dialect)?;
-        in_time(sqlx::query_with(text, arguments).fetch_all(&self.readers)).await
+        let reading = in_time(sqlx::query_with(text, arguments).fetch_all(&self.readers));
+        spans::step(Kind::Client, "ledger", reading).await
     }
 
     /// The row of a `SELECT`, if there is one, as of what is committed.
     pub async fn fetch_optional(&self, sql: Sql) -> Result<Option<Row>, LedgerError> {
         let (text, arguments) = sql.ready(self.dialect)?;
-        in_time(sqlx::query_with(text, arguments).fetch_optional(&self.readers)).await
+        let reading = in_time(sqlx::query_with(text, arguments).fetch_optional(&self.readers));
+        spans::step(Kind::Client, "ledger", reading).await
     }
 }
 

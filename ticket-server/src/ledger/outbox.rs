@@ -4,7 +4,7 @@ use queue_core::ids::{EventId, Jti, Millis, VisitorId};
 
 use super::{
     Ledger, LedgerError, OutboxRow, Verdict,
-    sql::{Row, Value, number, parse, sql},
+    sql::{Row, Value, number, parse, sql, text_or_null},
 };
 
 impl Ledger {
@@ -61,5 +61,6 @@ fn read_outbox(row: &Row) -> Result<OutboxRow, LedgerError> {
         jti: parse(row, "jti")?,
         reservation: parse(row, "reservation_id")?,
         at: Millis(number(row, "at")?),
+        traceparent: text_or_null(row, "traceparent")?,
     })
 }

@@ -21,6 +21,8 @@ pub struct Tx {
     dialect: Dialect,
     failed: Option<LedgerError>,
     now: Millis,
+    /// The trace of whoever asked for the change at hand, where traces are recorded.
+    pub(super) trace: Option<String>,
 }
 
 impl Tx {
@@ -28,7 +30,7 @@ impl Tx {
     pub(super) async fn connect(options: &AnyConnectOptions, dialect: Dialect) -> Result<Self, LedgerError> {
         let mut connection = AnyConnection::connect_with(options).await.map_err(LedgerError::from_sqlx)?;
         set_up(&mut connection, dialect).await.map_err(LedgerError::from_sqlx)?;
-        Ok(Self { connection, dialect, failed: None, now: Millis(0) })
+        Ok(Self { connection, dialect, failed: None, now: Millis(0), trace: None })
     }
 
     /// Which database it is.

@@ -11,6 +11,7 @@ use queue_core::{
     codes::Code,
     ids::EventId,
     service::{
+        context,
         http::ApiError,
         spans::{self, Kind},
     },
@@ -32,7 +33,7 @@ impl Office {
         reservation: ReservationId,
     ) -> Result<Reservation, ApiError> {
         let office = Arc::clone(self);
-        let task = tokio::spawn(async move { office.confirm_in_turn(&caller, &reservation).await });
+        let task = tokio::spawn(context::carried(async move { office.confirm_in_turn(&caller, &reservation).await }));
         task.await.unwrap_or_else(|error| Err(ApiError::internal(error)))
     }
 

@@ -12,6 +12,7 @@
 //! row, never only "those after the last", since transactions may commit in another order than their
 //! ids.
 
+mod inventory;
 mod target;
 
 use std::{
@@ -26,12 +27,15 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use queue_core::{
     ids::{EventId, VisitorId},
-    service::{context, spans},
+    service::spans::{self, Kind},
     wire::{BookingDone, Message, Outcome as Told},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::target::{SendError, Target};
+pub use self::{
+    inventory::Inventories,
+    target::{SendError, Target},
+};
 use crate::{
     ledger::OutboxRow,
     model::{Command, Outcome},
@@ -54,12 +58,12 @@ const _: () = assert!(PASS_EVERY.as_millis() + PASS_GAP.as_millis() < 1_000, "a 
 /// The relay of one server.
 pub struct Relay {
     office: Arc<Office>,
-    target: Target,
+    target: Arc<Target>,
 }
 
 impl Relay {
     /// Sends what the office has to say to that target.
-    pub fn new(office: Arc<Office>, target: Target) -> Self {
+    pub fn new(office: Arc<Office>, target: Arc<Target>) -> Self {
         Self { office, target }
     }
 
@@ -124,7 +128,9 @@ impl Relay {
                 Some(false) => continue,
                 None => return true,
             }
-            if let Err(error) = self.target.send(&message(&row)).await {
+            let telling = async { self.target.send(&message(&row)).await };
+            let trace = row.traceparent.as_deref();
+            if let Err(error) = spans::resume(trace, Kind::Producer, "tell the queue", telling).await {
                 tracing::warn!(event = %row.event, reservation = %row.reservation, %error, "the queue was not told of a booking");
                 metrics::counter!("usher_ticket_outbox_failures_total").increment(1);
                 // Order is kept for each visitor: whoever has a refused message waits, the others do not.
@@ -160,6 +166,6 @@ fn message(row: &OutboxRow) -> Message {
         outcome: Told::Booked,
         reservation_id: Some(row.reservation.to_string()),
         at: row.at,
-        traceparent: context::traceparent().filter(|_| spans::enabled()),
+        traceparent: spans::recorded(),
     })
 }

@@ -2,7 +2,7 @@
 
 use queue_core::{
     service::redis::Store,
-    wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, MESSAGE_FIELD, Message},
+    wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, INVENTORY_CHANNEL, MESSAGE_FIELD, Message},
 };
 
 use crate::peer::Peer;
@@ -35,7 +35,11 @@ impl Target {
         let body = serde_json::to_vec(message).map_err(|error| SendError::Refused(error.to_string()))?;
         match self {
             Self::Http(peer) => {
-                let answer = peer.post("/api/v1/queue/booking-done", body).await;
+                let path = match message {
+                    Message::Inventory(_) => "/api/v1/queue/inventory",
+                    _ => "/api/v1/queue/booking-done",
+                };
+                let answer = peer.post(path, body).await;
                 let (status, answer) = answer.map_err(SendError::Away)?;
                 let said = || format!("{status} {}", String::from_utf8_lossy(&answer[..answer.len().min(200)]));
                 match status {
@@ -44,6 +48,11 @@ impl Target {
                     // A wrong token or a server in trouble: the next message would fare no better.
                     _ => Err(SendError::Away(said())),
                 }
+            }
+            // It is said again and again: who does not hear it needs no log.
+            Self::Redis(store) if matches!(message, Message::Inventory(_)) => {
+                let published = store.publish(INVENTORY_CHANNEL, body).await;
+                published.map(drop).map_err(|error| SendError::Away(error.to_string()))
             }
             Self::Redis(store) => store
                 .append_and_publish(BOOKING_DONE_LOG, LOG_LENGTH, MESSAGE_FIELD, BOOKING_DONE_CHANNEL, body)
