@@ -59,7 +59,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Pause),
         2 => Just(Command::Resume),
         1 => Just(Command::Drain),
-        1 => (0..30_u64).prop_map(|upto| Command::ClearWaiting { upto: Rank(upto), reason: EndReason::Cleared }),
+        1 => (0..30_u64).prop_map(|upto| Command::ClearWaiting {
+            upto: Rank(upto),
+            reason: queue_core::wire::EndReason::Cleared,
+        }),
         1 => Just(Command::ClearActive),
         2 => Just(Command::Snapshot),
     ]
