@@ -1,5 +1,8 @@
 -- Orders, payments and stored value. Amounts are in minor units, times in milliseconds since 1970.
 
+-- When it was held.
+ALTER TABLE bookings ADD COLUMN held_at {int};
+
 -- The saga of each order (kind ORDER) and of each charge of stored value (kind CHARGE). `rev` counts every change:
 -- whoever writes names the one it knows, so that of two runs of one saga one writes. `stage` is what is being done
 -- or is to be done next; it is written down before it is done.
@@ -87,6 +90,7 @@ CREATE TABLE cancellations (
     quantity       BIGINT,
     total_minor    BIGINT NOT NULL,
     currency       {key}  NOT NULL,
+    held_at        BIGINT,
     hold_end       BIGINT NOT NULL,
     decided_at     BIGINT NOT NULL,
     cancelled_at   BIGINT NOT NULL,

@@ -42,6 +42,7 @@ const BOOKINGS: &[Column] = &[
     Int("quantity"),
     Int("total_minor"),
     Text("currency"),
+    Int("held_at"),
     Int("hold_end"),
     Int("decided_at"),
 ];
@@ -124,6 +125,9 @@ fn row(booking: &Booking) -> Json {
     }
     put("total_minor", int(booking.total_minor).into());
     put("currency", booking.currency.as_str().into());
+    if let Some(held) = booking.held_at {
+        put("held_at", int(held.0).into());
+    }
     put("hold_end", int(booking.hold_end.0).into());
     put("decided_at", int(booking.at.0).into());
     Json::Object(row)

@@ -8,7 +8,7 @@ use queue_core::{
 use super::{
     Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
     change::Confirming,
-    sql::{Row, int, number, parse, sql, text, text_or_null, unreadable},
+    sql::{Row, int, number, number_or_null, parse, sql, text, text_or_null, unreadable},
 };
 use crate::ids::{ReservationId, SeatId};
 
@@ -93,7 +93,7 @@ async fn fence_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, L
 async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, LedgerError> {
     let (seats, kind, quantity) = columns(&booking.ordered);
     let query = sql("INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, \
-                     quantity, total_minor, currency, hold_end, decided_at) VALUES ");
+                     quantity, total_minor, currency, held_at, hold_end, decided_at) VALUES ");
     let row = [
         (&booking.reservation).into(),
         (&booking.event).into(),
@@ -105,6 +105,7 @@ async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, Led
         quantity.into(),
         booking.total_minor.into(),
         booking.currency.as_str().into(),
+        booking.held_at.into(),
         booking.hold_end.into(),
         booking.at.into(),
     ];
@@ -165,6 +166,7 @@ pub(super) fn read_booking(row: &Row) -> Result<Booking, LedgerError> {
         ordered,
         total_minor: number(row, "total_minor")?,
         currency: text(row, "currency")?,
+        held_at: number_or_null(row, "held_at")?.map(Millis),
         hold_end: Millis(number(row, "hold_end")?),
         at: Millis(number(row, "decided_at")?),
     })

@@ -99,7 +99,7 @@ pub(super) async fn cancel_in(tx: &mut Tx, reservation: &ReservationId) -> Resul
     let query = sql("DELETE FROM outbox WHERE reservation_id = ? AND sent_at IS NULL").bind(&booking.reservation);
     tx.execute(query).await?;
     let query = sql("INSERT INTO cancellations (reservation_id, event_id, visitor_id, jti, seats, ticket_type_id, \
-                     quantity, total_minor, currency, hold_end, decided_at, cancelled_at, due_at) VALUES ");
+                     quantity, total_minor, currency, held_at, hold_end, decided_at, cancelled_at, due_at) VALUES ");
     let ((seats, kind, quantity), now) = (bookings::columns(&booking.ordered), tx.now());
     let row = [
         (&booking.reservation).into(),
@@ -111,6 +111,7 @@ pub(super) async fn cancel_in(tx: &mut Tx, reservation: &ReservationId) -> Resul
         quantity.into(),
         booking.total_minor.into(),
         booking.currency.as_str().into(),
+        booking.held_at.into(),
         booking.hold_end.into(),
         booking.at.into(),
         now.into(),

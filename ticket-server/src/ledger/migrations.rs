@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `{key}` | a text that is compared byte for byte and may be part of a key; at most 255 characters |
 //! | `{text}` | a text of any length |
+//! | `{int}` | a whole number, in a column that is added to a table of the first migration |
 //! | `{serial}` | the type of a number that the database counts up, the primary key |
 //! | `{where …}` | the condition of an index, where the database has such indexes |
 
@@ -108,7 +109,9 @@ fn translated(text: &str, dialect: Dialect) -> String {
             ") ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
         ),
     };
-    let text = text.replace("{key}", key).replace("{text}", long).replace("{serial}", serial);
+    // The first tables of SQLite are strict, and know no other name for it.
+    let int = if dialect == Dialect::Sqlite { "INTEGER" } else { "BIGINT" };
+    let text = text.replace("{int}", int).replace("{key}", key).replace("{text}", long).replace("{serial}", serial);
     let text = text.replace("\n);", &format!("\n{end}"));
     conditions(&text, dialect != Dialect::MySql)
 }

@@ -103,6 +103,8 @@ pub struct Booking {
     pub total_minor: u64,
     /// In which currency.
     pub currency: String,
+    /// When it was held, where that is known.
+    pub held_at: Option<Millis>,
     /// When the hold would have expired.
     pub hold_end: Millis,
     /// When it was decided, by the clock of the server that did.

@@ -18,6 +18,7 @@ pub(super) fn of_hold(hall: &Hall, hold: &Hold, at: Millis) -> Booking {
         ordered: ordered(hall, &hold.what),
         total_minor: hold.total_minor,
         currency: hall.body.currency.clone(),
+        held_at: Some(hold.created),
         hold_end: hold.end,
         at,
     }

@@ -9,6 +9,7 @@ use crate::{
     ids::ReservationId,
     ledger::{Booking, Cancelled},
     model::{Command, Hall, Hold, Outcome, Refusal},
+    sessions::Standing,
 };
 
 /// What came of something that the store was asked to do.
@@ -74,9 +75,16 @@ impl Office {
         }
     }
 
-    /// Lets a hold go on as before it was pinned.
+    /// Lets a hold go on as before it was pinned. Whoever gave their session up meanwhile holds nothing any more.
     pub(crate) async fn unpin(&self, booking: &Booking) -> StoreAnswer {
-        self.told(&booking.event, Command::Unpin { reservation: booking.reservation.clone() }).await
+        let Booking { event, visitor, jti, .. } = booking;
+        let answer = self.told(event, Command::Unpin { reservation: booking.reservation.clone() }).await;
+        if answer == StoreAnswer::Done
+            && let Standing::Ended(reason) = self.sessions.standing(event, *jti).await
+        {
+            self.session_ended(event, visitor, *jti, reason).await;
+        }
+        answer
     }
 
     /// Frees a pinned hold, unless the ledger has booked it after all.

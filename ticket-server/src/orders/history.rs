@@ -55,8 +55,10 @@ impl Orders {
             });
         }
         let mut items = Vec::new();
-        let ordered = orders.iter().filter_map(|order| order.item.as_ref()).map(|item| item.held_at).next();
-        if let Some(held) = hold.as_ref().map(|hold| hold.created).or(ordered) {
+        let booking = booked.as_ref().or(cancelled.as_ref().map(|cancelled| &cancelled.booking));
+        let ordered = orders.iter().find_map(|order| order.item.as_ref()).map(|item| item.held_at);
+        let held = hold.as_ref().map(|hold| hold.created).or(ordered).or(booking.and_then(|it| it.held_at));
+        if let Some(held) = held {
             items.push(Happening::new("HELD", Some(held)));
         }
         for (kind, at) in ledger.reservation_log(reservation).await.map_err(ledger_error)? {
@@ -65,7 +67,6 @@ impl Orders {
             }
         }
         items.extend(orders.iter().flat_map(of_order));
-        let booking = booked.as_ref().or(cancelled.as_ref().map(|cancelled| &cancelled.booking));
         items.extend(booking.map(|booking| Happening::new("CONFIRMED", Some(booking.at))));
         items.extend(cancelled.map(|cancelled| Happening::new("CANCELLED", Some(cancelled.at))));
         if let (Some(state), None, Some(hold)) = (past, booked, hold) {

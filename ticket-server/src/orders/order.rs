@@ -124,6 +124,7 @@ impl Order {
             ordered: item.ordered.clone(),
             total_minor: self.total_minor,
             currency: self.currency.clone(),
+            held_at: Some(item.held_at),
             hold_end: item.hold_end,
             at,
         })

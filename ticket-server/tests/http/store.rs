@@ -91,6 +91,7 @@ async fn pinned_holds_are_settled() {
             ordered: Ordered::Seats(vec![ticket_server::ids::SeatId::new("A-1-2").unwrap()]),
             total_minor: 5_000,
             currency: "EUR".into(),
+            held_at: None,
             hold_end: now(),
             at: now(),
         })

@@ -76,6 +76,7 @@ pub fn booking(id: &str, who: u64, ordered: Ordered) -> Booking {
         ordered,
         total_minor: 5_000,
         currency: "EUR".into(),
+        held_at: Some(Millis(500)),
         hold_end: Millis(2_000),
         at: Millis(1_000),
     }

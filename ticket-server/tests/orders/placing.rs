@@ -199,4 +199,27 @@ async fn the_history_tells_what_happened(kind: Kind) {
     order(&server, &ann, "k", &id, "simulated").await.ok(201);
     let told = kinds().await;
     assert_eq!(told, ["HELD", "EXTENDED", "PAYMENT_AUTHORIZED", "CONFIRMED", "CAPTURED"]);
+    // Without an order.
+    server.put("hall", crate::support::hall()).await.ok(200);
+    let bob = server.visitor(2);
+    let id = server.hold(&bob, &["A-2-1"]).await;
+    server.act(&bob, &id, "confirm").await.ok(200);
+    let history = server.get_as(&bob, &format!("/api/v1/reservations/{id}/history")).await.ok(200);
+    let kinds: Vec<_> = history["items"].as_array().unwrap().iter().map(|item| item["type"].clone()).collect();
+    assert_eq!(kinds, ["HELD", "CONFIRMED"]);
+}
+
+/// The visitor leaves while the payment runs, and it is declined.
+#[tokio::test]
+async fn who_gave_up_meanwhile_holds_nothing() {
+    let server = paid_server(Kind::Memory, &["--simulated-payments=delay=1500,decline=1"]).await;
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    let leaving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        server.queue.end(&ann, "LEFT");
+    };
+    let (answer, ()) = tokio::join!(order(&server, &ann, "k", &id, "simulated"), leaving);
+    answer.is(402, "PAYMENT_DECLINED");
+    server.await_state("A-1-1", "FREE").await;
 }
