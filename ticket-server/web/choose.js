@@ -51,6 +51,7 @@ export async function loadHall() {
   if (hall) place = `${hall.epoch}-${hall.version}`;
   draw(hall?.seats ?? map.seats);
   await refreshTypes();
+  openStream();
 }
 
 export function draw(seats) {
@@ -116,7 +117,7 @@ function closeStream() {
 }
 
 function changed({ epoch, version, seats, availability }, whole) {
-  if (document.hidden || state.view !== 'choose' || state.busy) {
+  if (document.hidden || !['loading', 'choose'].includes(state.view) || state.busy) {
     closeStream();
     return followIn(BUSY_MS);
   }

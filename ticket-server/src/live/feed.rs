@@ -45,6 +45,9 @@ pub const COMMENT_EVERY: Duration = Duration::from_secs(15);
 const KEPT: Duration = Duration::from_secs(30);
 /// Changes read in one question.
 const READ_BATCH: usize = 1_000;
+/// Who has missed more changes than this, and more than is kept here, is told the whole map: that is written already,
+/// while the store would have to be asked for each.
+const MISSED_CHANGES_MAX: u64 = 2_000;
 /// What those who come back have missed is remembered for so many versions, at most.
 const MISSED_MAX: usize = 64;
 
@@ -263,6 +266,9 @@ impl Feed {
         let mut missed = self.reading.lock().await;
         if let Some(known) = missed.get(&after).filter(|(_, next)| !matches!(self.next(*next), Next::Lagged)) {
             return Ok(Some(known.clone()));
+        }
+        if until.version - after.version > MISSED_CHANGES_MAX {
+            return Ok(None);
         }
         let mut changes: Vec<Change> = Vec::new();
         let mut last = after.version;

@@ -17,6 +17,8 @@ const UNKNOWN_KEPT: Duration = Duration::from_secs(2);
 const UNKNOWN_MAX: u64 = 10_000;
 /// Questions to the ledger under way, at most: whoever asks for names at random must not keep it from selling.
 const ASKING_MAX: usize = 4;
+/// Whoever cannot ask within this is told that there is too much to do.
+const ASKING_WAIT: Duration = Duration::from_millis(500);
 
 /// What is known not to be there.
 pub(super) struct Lookups {
@@ -53,7 +55,12 @@ impl Office {
         if self.lookups.unknown.contains_key(&event) {
             return Err(Code::EventNotFound.into());
         }
-        let _asking = self.lookups.asking.try_acquire().map_err(|_| Code::Overloaded)?;
+        let asking = tokio::time::timeout(ASKING_WAIT, self.lookups.asking.acquire()).await;
+        let _asking = asking.map_err(|_| Code::Overloaded)?;
+        // Who came before may have asked for the same.
+        if self.lookups.unknown.contains_key(&event) {
+            return Err(Code::EventNotFound.into());
+        }
         match self.refresh(&event).await? {
             Some(hall) => Ok(hall),
             None => {
