@@ -28,6 +28,7 @@ pub struct Common<'l> {
     pub as_of: Millis,
     pub waiting: u64,
     pub paused: bool,
+    pub tickets_left: Option<u64>,
 }
 
 /// Writes `queue-updated` frames of one view.
@@ -45,12 +46,13 @@ pub struct PositionFrames {
 
 impl PositionFrames {
     pub fn new(common: Common<'_>) -> Self {
-        let Common { event, as_of, waiting, paused } = common;
+        let Common { event, as_of, waiting, paused, tickets_left } = common;
         // Identifiers need no escaping.
         let head = format!(
             r#"{{"event":"queue-updated","data":{{"eventId":"{event}","asOf":"{as_of}","status":"WAITING","position":"#,
         );
-        let waiting = format!(r#","waiting":{waiting},"eta":"#);
+        let left = tickets_left.map(|left| format!(r#","ticketsLeft":{left}"#)).unwrap_or_default();
+        let waiting = format!(r#","waiting":{waiting}{left},"eta":"#);
         let paused = format!(r#","paused":{paused},"keptUntil":""#);
         Self { head, waiting, paused, minutes: Minutes::default(), json: Vec::new(), frame: Vec::new() }
     }
@@ -125,6 +127,7 @@ mod tests {
         let mut status = QueueStatus::bare(common.event.clone(), common.as_of, QueueState::Waiting);
         status.position = Some(own.position);
         status.waiting = Some(common.waiting);
+        status.tickets_left = common.tickets_left;
         status.eta = Some(own.eta);
         status.paused = Some(common.paused);
         status.kept_until = Some(own.kept_until);
@@ -139,10 +142,11 @@ mod tests {
         fn frames_are_those_of_the_message(
             waiting in 1u64..100_000_000,
             paused: bool,
+            tickets_left: Option<u64>,
             own in proptest::collection::vec((1u64..100_000_000, proptest::option::of((0u64..1_000_000, 1u64..9_000_000)), 0u64..4_102_444_800_000), 1..20),
         ) {
             let event = EventId::new("faults-2027.A_b").unwrap();
-            let common = Common { event: &event, as_of: Millis(1_700_000_000_007), waiting, paused };
+            let common = Common { event: &event, as_of: Millis(1_700_000_000_007), waiting, paused, tickets_left };
             let mut frames = PositionFrames::new(common);
             for (position, eta, kept_until) in own {
                 let eta = eta.map(|(low_seconds, high_seconds)| Eta { low_seconds, high_seconds });

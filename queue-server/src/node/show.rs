@@ -105,6 +105,7 @@ impl<'l> Look<'l> {
             as_of: view.as_of,
             waiting: view.index.waiting(),
             paused: view.summary.paused,
+            tickets_left: view.summary.stock.map(|stock| stock.left),
         };
         let tick_ms = Duration::as_millis(&node.options.tick) as u64;
         Self {
