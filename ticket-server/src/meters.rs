@@ -1,10 +1,36 @@
 //! What this server counts beside its requests: help texts, and counters that are there from the start, so
 //! that an alert on the first oversold seat has something to compare with.
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use queue_core::{codes::Code, service::http::ApiError};
 
 /// What became of the wish for a hold.
-pub const HOLD_OUTCOMES: &[&str] = &["held", "taken", "limit", "session", "unavailable", "invalid"];
+pub const HOLD_OUTCOMES: [&str; 6] = ["held", "taken", "limit", "session", "unavailable", "invalid"];
+
+/// Counts what became of wishes for holds. Each counter is looked up once.
+pub struct Holds([Counter; HOLD_OUTCOMES.len()]);
+
+impl Holds {
+    /// The counters; to be made when the recorder is there.
+    pub fn new() -> Self {
+        Self(std::array::from_fn(|n| counter!("usher_ticket_holds_total", "outcome" => HOLD_OUTCOMES[n])))
+    }
+
+    /// Counts one.
+    pub fn count<T>(&self, result: &Result<T, ApiError>) {
+        let outcome = match result {
+            Ok(_) => 0,
+            Err(error) => match error.code() {
+                Code::SeatTaken | Code::SoldOut | Code::NotTogether => 1,
+                Code::LimitExceeded => 2,
+                Code::SessionEnded | Code::WrongEvent => 3,
+                Code::StoreUnavailable | Code::Overloaded => 4,
+                _ => 5,
+            },
+        };
+        self.0[outcome].increment(1);
+    }
+}
 
 /// What became of orders and charges.
 pub const ORDER_OUTCOMES: &[&str] = &["confirmed", "charged", "declined", "unavailable", "failed", "refunded"];
@@ -54,7 +80,7 @@ pub fn start() {
     describe_counter!("usher_ticket_live_dropped_total", "Followers dropped because they read too slowly.");
     describe_gauge!("usher_ticket_store_up", "1 while the store can be asked, else 0.");
     for outcome in HOLD_OUTCOMES {
-        counter!("usher_ticket_holds_total", "outcome" => *outcome).absolute(0);
+        counter!("usher_ticket_holds_total", "outcome" => outcome).absolute(0);
     }
     for outcome in ORDER_OUTCOMES {
         counter!("usher_ticket_orders_total", "outcome" => *outcome).absolute(0);

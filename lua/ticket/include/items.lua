@@ -28,6 +28,6 @@ local function without_hold(text, reservation)
 end
 local function count_of(text)
   local count = 0
-  for _, _, n in items(text) do count = count + tonumber(n) end
+  for n in string.gmatch(text, '%a,[^,]+,(%d+),') do count = count + n end
   return count
 end

@@ -1,12 +1,12 @@
 //! One event's holds: what has gathered is sent, again and again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use queue_core::{ids::EventId, service::trace::random_u64};
 use tokio::sync::mpsc;
 
 use super::{
-    Job, NoHold, Want, broken,
+    Job, NoHold, SENT_WITHIN, Want, broken,
     view::{Chosen, View},
 };
 use crate::{
@@ -36,10 +36,19 @@ pub(super) async fn serve(engine: Arc<dyn Engine>, event: EventId, mut jobs: mps
                 waiting.push(job);
             }
         }
-        // Who has given up needs no seat.
-        waiting.retain(|job: &Job| !job.reply.is_closed());
-        waiting = event.send(waiting).await;
+        waiting = event.send(still_waiting(waiting)).await;
     }
+}
+
+/// Those who have neither given up nor waited for too long.
+fn still_waiting(jobs: Vec<Job>) -> Vec<Job> {
+    let now = Instant::now();
+    let (young, old): (Vec<_>, Vec<_>) =
+        jobs.into_iter().filter(|job| !job.reply.is_closed()).partition(|job| now - job.since < SENT_WITHIN);
+    for job in old {
+        job.answer(Err(EngineError::Unavailable("the store takes too long".into()).into()));
+    }
+    young
 }
 
 /// One event on its way.

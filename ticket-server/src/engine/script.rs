@@ -104,7 +104,7 @@ transitions! {
         ["expected" "revision" "epoch" "seats" "blocked_count" "blocked" "quantities"], [RESHAPE];
     RESTORE = "restore", [Meta Seats Log], ["revision" "epoch" "seats" "blocked_count" "blocked"], [RESHAPE];
     OPEN = "open", [Meta], [], [];
-    TAKE = "hold", [Meta Seats Holds Ends Visitors Tallies Ended Log], ["revision" "limit" "count"],
+    TAKE = "hold", [Meta Seats Holds Ends Visitors Tallies Ended Log], ["revision" "limit" "wishes"],
         [CLOCK CHANGED TALLY ITEMS];
     EXTEND = "extend", [Meta Seats Holds Ends Pins Visitors Tallies Past PastUntil Log],
         ["reservation" "visitor" "add_ms" "at_least_ms"],

@@ -78,6 +78,7 @@ pub struct Office {
     /// The events.
     pub catalog: Catalog,
     counter: Counter,
+    held: crate::meters::Holds,
     expiring: expiring::Wakes,
     pub(crate) sessions: Sessions,
     pub(crate) clock: Clock,
@@ -112,6 +113,7 @@ impl Office {
         let (reloads, reloading) = mpsc::channel(RELOADS_WAITING_MAX);
         let office = Self {
             counter: Counter::new(Arc::clone(&engine)),
+            held: crate::meters::Holds::new(),
             expiring: expiring::Wakes::default(),
             engine,
             ledger,

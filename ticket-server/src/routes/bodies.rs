@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use queue_core::{
     codes::Code,
     ids::EventId,
-    service::http::{ApiError, Request},
+    service::http::{ApiError, Request, parse_json},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,10 +27,38 @@ pub struct Wish {
     pub hold_ms: u64,
 }
 
+/// A body of `seats/reserve` in which nothing is unusual.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PlainSeats {
+    event_id: EventId,
+    seat_ids: Vec<SeatId>,
+    hold_seconds: Option<u64>,
+}
+
+impl PlainSeats {
+    /// The wish, if nothing is to be said against it. Whoever reads for problems reads the body again.
+    fn read(body: &[u8]) -> Option<Wish> {
+        // Without the brace it would take a list.
+        let body = body.trim_ascii_start();
+        let Self { event_id, seat_ids, hold_seconds } =
+            body.starts_with(b"{").then(|| serde_json::from_slice(body).ok()).flatten()?;
+        let count = (1..=HOLD_SEATS_MAX).contains(&seat_ids.len());
+        let distinct = count && (1..seat_ids.len()).all(|at| !seat_ids[..at].contains(&seat_ids[at]));
+        let seconds = hold_seconds.unwrap_or(HOLD_MS_DEFAULT / 1000);
+        let in_range = (HOLD_MS_MIN / 1000..=HOLD_LIFE_MS_MAX / 1000).contains(&seconds);
+        let wish = || Wish { event: event_id, what: HoldWish::Seats(seat_ids), hold_ms: seconds * 1000 };
+        (distinct && in_range).then(wish)
+    }
+}
+
 /// The body of `seats/reserve`.
 pub async fn seats(request: &mut Request) -> Result<Wish, ApiError> {
-    let body = request.read_json::<Value>(BODY_BYTES_MAX).await?;
-    wish(body, |fields| {
+    let body = request.read_body(BODY_BYTES_MAX).await?;
+    if let Some(wish) = PlainSeats::read(&body) {
+        return Ok(wish);
+    }
+    wish(parse_json(&body)?, |fields| {
         let items = fields.list("seatIds", HOLD_SEATS_MAX);
         let items = items.filter(|items| !items.is_empty());
         let ids: Option<Vec<SeatId>> =
@@ -102,4 +131,28 @@ pub fn refused(problems: Vec<Problem>) -> ApiError {
     let field = first.map_or("", |problem| problem.field.as_str());
     let problem = first.map_or("", |problem| problem.problem.as_str());
     ApiError::new(code).details(json!({"field": field, "problem": problem, "problems": problems}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bodies_are_read_and_all_others_are_left_to_be_judged() {
+        let wish = PlainSeats::read(br#" {"seatIds":["A-1-1","A-1-2"],"eventId":"hall","holdSeconds":null}"#).unwrap();
+        assert_eq!((wish.event.as_str(), wish.hold_ms), ("hall", HOLD_MS_DEFAULT));
+        assert!(matches!(wish.what, HoldWish::Seats(seats) if seats.len() == 2));
+        for odd in [
+            r#"["hall",["A-1-1"],20]"#,
+            r#"{"eventId":"hall","seatIds":[]}"#,
+            r#"{"eventId":"hall","seatIds":["A","A"]}"#,
+            r#"{"eventId":"hall","seatIds":["A"],"seatIds":["B"]}"#,
+            r#"{"eventId":"hall","seatIds":["A"],"other":1}"#,
+            r#"{"eventId":"hall","seatIds":["A"],"holdSeconds":9}"#,
+            r#"{"eventId":"hall","seatIds":["A"]} x"#,
+            r#"{"eventId":"","seatIds":["A"]}"#,
+        ] {
+            assert!(PlainSeats::read(odd.as_bytes()).is_none(), "{odd}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 use queue_core::{
     ids::{EventId, Jti},
     service::{
-        redis::{Options, Store, StoreUrl},
+        redis::{Store, StoreUrl},
         testing::TestRedis,
     },
 };
@@ -28,7 +28,7 @@ use ticket_server::{
     },
 };
 
-use crate::steps::{START, jti, kind, visitor};
+use crate::steps::{START, jti, kind, patient, visitor};
 
 /// An engine under test, its clock and an event that is open.
 struct Bench {
@@ -50,7 +50,7 @@ impl Bench {
         let server = redis.then(TestRedis::start);
         let engine: Box<dyn Engine> = match &server {
             Some(server) => {
-                let store = Store::connect(&StoreUrl::parse(&server.url()).unwrap(), Options::default());
+                let store = Store::connect(&StoreUrl::parse(&server.url()).unwrap(), patient());
                 store.wait_ready(Duration::from_secs(5)).await.unwrap();
                 Box::new(RedisEngine::with_clock(store, clock))
             }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use queue_core::{
     ids::{Generation, Jti, Seq, VisitorId},
     service::{
-        redis::{Options, Store, StoreUrl},
+        redis::{Store, StoreUrl},
         testing::TestRedis,
     },
 };
@@ -18,7 +18,7 @@ use ticket_server::{
     model::{Command, Hall, Hold, Outcome, Refusal, SeatState, Taking, Wanted, What},
 };
 
-use crate::steps::grid;
+use crate::steps::{grid, patient};
 
 struct House {
     engine: Arc<dyn Engine>,
@@ -35,8 +35,7 @@ impl House {
         for _ in 0..servers {
             engines.push(match &server {
                 Some(server) => {
-                    let options = Options { command_timeout: Duration::from_secs(5), ..Options::default() };
-                    let store = Store::connect(&StoreUrl::parse(&server.url()).unwrap(), options);
+                    let store = Store::connect(&StoreUrl::parse(&server.url()).unwrap(), patient());
                     store.wait_ready(Duration::from_secs(10)).await.unwrap();
                     Arc::new(RedisEngine::new(store))
                 }

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use crate::steps::{START, Step, World, sequence};
+use crate::steps::{START, Step, World, patient, sequence};
 use proptest::{
     prelude::*,
     test_runner::{FileFailurePersistence, TestRunner},
@@ -14,7 +14,7 @@ use proptest::{
 use queue_core::{
     ids::EventId,
     service::{
-        redis::{Options, Store, StoreUrl},
+        redis::{Store, StoreUrl},
         testing::TestRedis,
     },
 };
@@ -58,7 +58,7 @@ fn redis_does_what_the_model_does() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let time = Arc::new(AtomicU64::new(START));
     let engine = runtime.block_on(async {
-        let store = Store::connect(&StoreUrl::parse(&redis.url()).unwrap(), Options::default());
+        let store = Store::connect(&StoreUrl::parse(&redis.url()).unwrap(), patient());
         store.wait_ready(std::time::Duration::from_secs(5)).await.unwrap();
         RedisEngine::with_clock(store, Clock::Virtual(Arc::clone(&time)))
     });

@@ -2,10 +2,13 @@
 //!
 //! Steps name holds by how many steps ago they were taken, so that shrinking keeps them meaningful.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
-use queue_core::ids::{EventId, Generation, Jti, Millis, Seq, VisitorId};
+use queue_core::{
+    ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
+    service::redis::Options,
+};
 use ticket_server::{
     ids::{Epoch, ReservationId, TicketTypeId},
     limits::{HOLD_LIFE_MS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
@@ -193,6 +196,11 @@ pub fn grid(sections: &[(u32, u32)]) -> Hall {
         "ticketTypes": [{"ticketTypeId": "std", "name": "Seat", "priceMinor": 100}], "sections": sections,
     });
     Hall::new(EventId::new("hall").unwrap(), EventBody::from_json(body).unwrap()).unwrap()
+}
+
+/// A store that may take its time: what is tested is what it answers, on a machine that may be busy.
+pub fn patient() -> Options {
+    Options { command_timeout: Duration::from_secs(20), ..Options::default() }
 }
 
 pub fn visitor(n: u8) -> VisitorId {
