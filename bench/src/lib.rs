@@ -9,6 +9,7 @@ pub mod api;
 pub mod crowd;
 pub mod demo;
 pub mod hello;
+pub mod holds;
 pub mod idle;
 pub mod live;
 pub mod process;

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, idle, live, reads, scale, sockets, wrk};
+use bench::{crowd, demo, hello, holds, idle, live, reads, scale, sockets, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ enum Command {
     Hello(Hello),
     /// Our servers under wrk beside hello-world: processor time per request.
     Http(wrk::Options),
+    /// What a hold costs, and a refused one: beside hello-world and beside one key per seat.
+    Holds(holds::Options),
     /// Server memory per idle WebSocket.
     IdleSockets(idle::Options),
     /// Processor time per pushed position, beside a bare loop over `send`.
@@ -111,6 +113,7 @@ async fn run(command: Command) -> Result<()> {
             hello::serve(listen, hello::Sizes { post_bytes, get_bytes }).await
         }
         Command::Http(options) => wrk::run(options).await,
+        Command::Holds(options) => holds::run(options).await,
         Command::IdleSockets(options) => idle::run(options).await,
         Command::Push(options) => sockets::push::run(options).await,
         Command::Connect(options) => sockets::connect::run(options).await,

@@ -17,6 +17,11 @@ pub struct Script {
 }
 
 impl Script {
+    /// A script with the name of its file.
+    pub const fn new(name: &'static str, text: &'static str) -> Self {
+        Self { name, text }
+    }
+
     /// New visitors.
     pub const JOIN: Self = Self { name: "join.lua", text: include_str!("../../wrk/join.lua") };
     /// Known visitors ask where they stand.

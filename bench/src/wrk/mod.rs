@@ -3,7 +3,7 @@
 //! Processor time is read from `/proc` around each round, so that a busy machine changes the requests per second but
 //! hardly the figure that counts. Both servers run on one worker thread; wrk has one of its own.
 
-mod load;
+pub(crate) mod load;
 mod scene;
 
 use std::time::Duration;
