@@ -113,6 +113,7 @@ impl Office {
         };
         match spans::step(Kind::Client, "ticket store", self.counter.take(hall, taking, want)).await {
             Ok(hold) => {
+                self.live.touch(&hall.event);
                 self.sessions.holds(&hall.event, &caller.visitor, caller.jti, hold.end);
                 Ok(Reservation::of_hold(hall, hold, ReservationState::Held))
             }
