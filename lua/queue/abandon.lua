@@ -21,8 +21,11 @@ if math.abs(now - tonumber(meta[4])) > SEEN_PERIOD_MS then
 end
 redis.call('HSET', META, 'swept', now, 'sweep_not_before', not_before)
 local reply = {OK, now, generation}
-local first, len = tonumber(FIRST_BYTE), tonumber(LEN)
-local present = len > 0 and redis.call('GETRANGE', PRESENT, first, first + len - 1) or ''
+-- The stretch as bytes of the bitmaps, which begin at `base`; nobody is before that.
+local from, to = tonumber(FIRST_BYTE) - base / 8, tonumber(FIRST_BYTE) + tonumber(LEN) - 1 - base / 8
+from = math.max(from, 0)
+local first = from + base / 8
+local present = to >= from and redis.call('GETRANGE', PRESENT, from, to) or ''
 if now < not_before or not string.find(present, '%Z') then
   return reply
 end
@@ -33,7 +36,7 @@ end
 redis.call('SET', SCRATCH, present)
 local counted = now % SEEN_PERIOD_MS >= SEEN_SETTLE_MS and #SEEN - 1 or #SEEN
 for i = 1, counted do
-  local heard = redis.call('GETRANGE', SEEN[i], first, first + len - 1)
+  local heard = redis.call('GETRANGE', SEEN[i], from, to)
   if heard ~= '' then
     redis.call('SET', SCRATCH2, heard)
     redis.call('BITOP', 'OR', SCRATCH, SCRATCH, SCRATCH2)

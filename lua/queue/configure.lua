@@ -24,10 +24,13 @@ else
   redis.call('UNLINK', WAITING, PRESENT, ACTIVE, SESSIONS, ENDED, ENDED_OLD, JOINED, unpack(SEEN))
   redis.call('PERSIST', SESSION_ENDED)
   local closed_ms = tonumber(CLOSED_MS)
+  -- The first rank is above the floor.
+  local base = FLOOR - FLOOR % BITMAP_BASE_RANKS
   redis.call('HSET', META, 'generation', GENERATION, 'version', 1, 'paused', 0, 'draining', 0, 'sold_out', 0, 'left', '',
     'held', '', 'stock_at', '', 'seq', FLOOR,
     'tat_us', 0, 'admit_not_before', closed_ms > 0 and now + closed_ms or 0, 'sweep_not_before', 0, 'swept', now,
-    'admitted', 0, 'abandoned', 0, 'released', 0, 'expired', 0, 'rotated', now, 'last_sec', 0)
+    'admitted', 0, 'abandoned', 0, 'released', 0, 'expired', 0, 'rotated', now, 'last_sec', 0,
+    'base', base, 'low', base, 'low1', base, 'low2', base, 'low_rotated', now)
 end
 redis.call('HSET', META, 'policy', POLICY, 'capacity', CAPACITY, 'rate', RATE, 'ttl_ms', TTL_MS,
   'claim_ms', CLAIM_MS, 'grace_ms', GRACE_MS, 'grace_periods', GRACE_PERIODS, 'max_waiting', MAX_WAITING,

@@ -50,7 +50,7 @@ else
     if rank then
       place, number, at = 1, tonumber(rank), redis.call('ZRANK', WAITING, visitor) + 1
       local at_bit = #heard
-      heard[at_bit + 1], heard[at_bit + 2], heard[at_bit + 3], heard[at_bit + 4] = 'SET', 'u1', rank, 1
+      heard[at_bit + 1], heard[at_bit + 2], heard[at_bit + 3], heard[at_bit + 4] = 'SET', 'u1', rank - base, 1
     elseif live_seq then
       place, number, at = 3, live_seq, live_expires
     elseif not closed then

@@ -13,7 +13,7 @@ local generation = meta[1]
 local rank = redis.call('ZSCORE', WAITING, VISITOR)
 if rank then
   end_waiters({VISITOR}, {rank}, REASON)
-  redis.call('SETBIT', PRESENT, rank, 0)
+  redis.call('SETBIT', PRESENT, rank - base, 0)
   return {OK, now, generation, 'WAITING'}
 end
 local session = redis.call('HGET', SESSIONS, VISITOR)

@@ -5,7 +5,7 @@
 -- ARGV: EXPECTED PERIOD VISITORS_AND_SEQS...
 -- reply: OK now generation restored...
 -- SEEN: of PERIOD, the current one. restored: 1 where the visitor is back, else 0.
-local meta, refusal = open('grace_periods')
+local meta, refusal = open('grace_periods', 'low', 'low1')
 if refusal then
   return refusal
 end
@@ -22,16 +22,18 @@ if #visitors == 0 then
 end
 local waits, is_in = redis.call('ZMSCORE', WAITING, unpack(visitors)), redis.call('ZMSCORE', ACTIVE, unpack(visitors))
 local ended, before = redis.call('HMGET', ENDED, unpack(visitors)), redis.call('HMGET', ENDED_OLD, unpack(visitors))
-local back, done = {}, {}
+local back, done, lowest = {}, {}, math.huge
 for i, visitor in ipairs(visitors) do
-  local rank, elsewhere = ranks[i], waits[i] or is_in[i] or done[visitor]
+  -- Before the base, see trim, nobody can be.
+  local rank, elsewhere = ranks[i], waits[i] or is_in[i] or done[visitor] or tonumber(ranks[i]) < base
   local restored = not elsewhere and (ended[i] or before[i]) == rank .. ':ABANDONED'
   if restored then
     done[visitor] = true
     back[#back + 1] = visitor
+    lowest = math.min(lowest, tonumber(rank))
     redis.call('ZADD', WAITING, rank, visitor)
-    redis.call('SETBIT', PRESENT, rank, 1)
-    redis.call('SETBIT', SEEN, rank, 1)
+    redis.call('SETBIT', PRESENT, rank - base, 1)
+    redis.call('SETBIT', SEEN, rank - base, 1)
   end
   reply[#reply + 1] = restored and 1 or 0
 end
@@ -39,6 +41,9 @@ if #back > 0 then
   redis.call('HDEL', ENDED, unpack(back))
   redis.call('HDEL', ENDED_OLD, unpack(back))
   redis.call('HINCRBY', META, 'abandoned', -#back)
+  -- See trim.
+  redis.call('HSET', META, 'low', math.min(tonumber(meta[3]) or 0, lowest),
+    'low1', math.min(tonumber(meta[4]) or 0, lowest))
   redis.call('PEXPIRE', SEEN, (meta[2] + 2) * SEEN_PERIOD_MS)
 end
 return reply

@@ -12,12 +12,18 @@ if refusal then
 end
 local age = math.floor(now / SEEN_PERIOD_MS) - tonumber(PERIOD)
 if #BYTES > 0 and age >= 0 and age <= 2 then
-  local first = tonumber(FIRST_BYTE)
-  local known = redis.call('GETRANGE', SEEN, first, first + #BYTES - 1)
-  local bytes = BYTES
+  local first, bytes = tonumber(FIRST_BYTE) - base / 8, BYTES
+  if first < 0 then
+    -- Nobody who waits is before the base.
+    first, bytes = 0, string.sub(bytes, 1 - first)
+  end
+  if bytes == '' then
+    return {OK, now, meta[1]}
+  end
+  local known = redis.call('GETRANGE', SEEN, first, first + #bytes - 1)
   if known ~= '' then
     redis.call('SET', SCRATCH, known)
-    redis.call('SET', SCRATCH2, BYTES)
+    redis.call('SET', SCRATCH2, bytes)
     redis.call('BITOP', 'OR', SCRATCH, SCRATCH, SCRATCH2)
     bytes = redis.call('GET', SCRATCH)
     redis.call('DEL', SCRATCH, SCRATCH2)

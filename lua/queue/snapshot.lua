@@ -14,6 +14,6 @@ local reply = {OK, now, meta[1], 0, ''}
 local head, tail = summary(reply, meta)
 if head then
   local first, last = math.floor(head / 8), math.floor(tail / 8)
-  reply[4], reply[5] = first, redis.call('GETRANGE', PRESENT, first, last)
+  reply[4], reply[5] = first, redis.call('GETRANGE', PRESENT, first - base / 8, last - base / 8)
 end
 return reply

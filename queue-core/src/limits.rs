@@ -21,6 +21,10 @@ pub const WS_RATE_WINDOW_MS: u64 = 10_000;
 pub const GRACE_MS_MIN: u64 = 60_000;
 /// The longest grace a policy may name.
 pub const GRACE_MS_MAX: u64 = 3_600_000;
+/// Periods that the longest grace reaches back.
+pub const GRACE_PERIODS_MAX: u64 = GRACE_MS_MAX.div_ceil(SEEN_PERIOD_MS) + 1;
+/// Periods by which the store's clock may be set forward or back while signs of life are remembered.
+pub const CLOCK_PERIODS_MAX: u64 = 64;
 /// What became of a visitor is remembered at least so long, and at most twice as long.
 pub const ENDED_KEPT_MS: u64 = 3_600_000;
 
@@ -43,6 +47,10 @@ pub const SESSION_ENDED_LOG_MAX: usize = 100_000;
 pub const REMOVED_LOG_KEPT_MS: u64 = 86_400_000;
 /// Bytes of a presence bitmap handled in one engine call, at most.
 pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
+/// Bitmaps begin at a multiple of so many ranks, which follows the head of the line.
+pub const BITMAP_BASE_RANKS: u64 = 1 << 16;
+/// Bytes of all bitmaps of a line that are moved in one engine call when their beginning changes, at most.
+pub const TRIM_BYTES_MAX: usize = 1 << 20;
 /// A restored or rebuilt line continues this far above everything known.
 pub const SEQ_RESTORE_GAP: u64 = 1 << 20;
 /// Identifiers are at most this long.
@@ -53,6 +61,7 @@ pub const PLACE_TOKEN_BYTES_MAX: usize = 512;
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(GRACE_MS_MIN >= 2 * SEEN_PERIOD_MS, "a waiter must be missed for two periods");
+const _: () = assert!(BITMAP_BASE_RANKS.is_multiple_of(8), "bitmaps begin with a byte");
 const _: () = assert!(SEEN_SETTLE_MS < SEEN_PERIOD_MS, "a sweep waits for one period at most");
 const _: () = assert!(WS_PING_MS < SEEN_PERIOD_MS, "each open socket is heard once a period");
 const _: () = assert!(WS_SILENT_MS > 2 * WS_PING_MS, "two pings may get lost");

@@ -1,5 +1,6 @@
--- Sets the bits from `first` to `last` of a bitmap.
+-- Sets the bits of the ranks from `first` to `last` in a bitmap.
 local function set_run(key, first, last)
+  first, last = first - base, last - base
   if first == last then
     redis.call('SETBIT', key, first, 1)
     return

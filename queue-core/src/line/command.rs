@@ -78,6 +78,9 @@ pub enum Command {
     Remove,
     /// Everything an operator or a newly started node wants to know.
     Describe,
+    /// Housekeeping: signs of life of periods that no grace reaches are forgotten, and a store may let go of what it
+    /// keeps of ranks long before the head of the line.
+    Trim,
     /// The state of the line at one instant, with the presence bitmap: what positions are told from.
     Snapshot,
 }

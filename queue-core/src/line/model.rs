@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
-    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSIONS_BATCH_MAX},
+    limits::{
+        ADMIT_BATCH_MAX, CLOCK_PERIODS_MAX, END_BATCH_MAX, GRACE_PERIODS_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS,
+        SESSIONS_BATCH_MAX,
+    },
     policy::{OnReturn, Policy},
     wire::EndReason,
 };
@@ -138,6 +141,12 @@ impl Line {
             Command::Remove => Outcome::Removed(self.waiting.is_empty() && self.sessions.is_empty()),
             Command::Describe => {
                 Outcome::Described(Box::new(Description { policy: self.policy.clone(), summary: self.summary() }))
+            }
+            Command::Trim => {
+                let now = now.period();
+                let reached = now.saturating_sub(GRACE_PERIODS_MAX + 1 + CLOCK_PERIODS_MAX)..=now + CLOCK_PERIODS_MAX;
+                self.seen.retain(|period, _| reached.contains(period));
+                Outcome::Done
             }
             Command::Snapshot => Outcome::Snapshot(Box::new(self.snapshot())),
         }

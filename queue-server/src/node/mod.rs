@@ -58,6 +58,7 @@ pub use outlets::Outlets;
 pub use places::Who;
 pub use push::text;
 pub use ring::Found;
+pub use sweep::stretch_bytes as sweep_stretch_bytes;
 
 use crate::engine::{Engine, EngineError, Health};
 
@@ -77,7 +78,7 @@ const TELL_WITHIN: Duration = Duration::from_secs(1);
 pub struct NodeOptions {
     /// A line somebody looks at is read this often.
     pub tick: Duration,
-    /// A line nobody is in is looked at this often.
+    /// A line nobody waits in is looked at about this often; one nobody is in, a third as often.
     pub idle_tick: Duration,
     /// WebSockets on this node, at most.
     pub sockets_max: usize,

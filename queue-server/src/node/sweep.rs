@@ -21,6 +21,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const _: () = assert!(TELL_EVERY.as_millis() as u64 + 2_000 < SEEN_SETTLE_MS, "what is heard is told before a sweep");
 const _: () = assert!(SWEEP_EVERY.as_millis() as u64 * 2 < SEEN_PERIOD_MS, "one sweep may fail");
 
+/// The store is asked this often to let go of what it keeps of ranks that are long gone.
+const TRIM_EVERY: Duration = Duration::from_secs(300);
 /// Bytes of bitmaps that one call looks through, all periods of the grace together, about.
 const SWEEP_CALL_BYTES: usize = 65_536;
 /// A stretch is at least so long, however long the grace.
@@ -37,6 +39,7 @@ pub struct Sweeper {
     settled: u64,
     /// The byte of the bitmap at which the sweep that is under way goes on.
     at: Option<u64>,
+    trimmed: Option<Instant>,
 }
 
 impl Sweeper {
@@ -60,6 +63,10 @@ impl Sweeper {
 
     /// Removes who is gone, stretch by stretch from the head to the tail, if it is time to, or goes on with that.
     pub async fn sweep(&mut self, node: &Node, line: &LocalLine, view: &View) -> Result<(), EngineError> {
+        if self.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
+            node.apply(line, None, Command::Trim).await?;
+            self.trimmed = Some(Instant::now());
+        }
         let head = view.index.first_byte();
         let mut at = match self.at.take() {
             Some(at) => at.max(head),
@@ -89,7 +96,7 @@ impl Sweeper {
 }
 
 /// How much of the line one call looks through: of each period as much, so the less the longer the grace.
-fn stretch_bytes(grace_periods: u64) -> usize {
+pub fn stretch_bytes(grace_periods: u64) -> usize {
     let bitmaps = usize::try_from(grace_periods).unwrap_or(usize::MAX).saturating_add(2);
     (SWEEP_CALL_BYTES / bitmaps).clamp(STRETCH_BYTES_MIN, BITMAP_CHUNK_BYTES_MAX)
 }

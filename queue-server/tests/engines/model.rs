@@ -14,7 +14,7 @@ use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Rank, Seq, VisitorId},
     keys::{self, EVENTS, LineKeys},
     limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
-    line::{Command, Ended, Line, Lines, Refusal},
+    line::{Command, Ended, Line, Lines, Refusal, Stock, bitmap::Bitmap},
     policy::OnReturn,
     service::{
         redis::{Arg, Reply, Script, StoreError},
@@ -22,7 +22,10 @@ use queue_core::{
     },
     wire::{EndReason, MESSAGE_FIELD, Message, SessionEnded},
 };
-use queue_server::engine::{Engine as _, EngineError, redis::RedisEngine};
+use queue_server::engine::{
+    Engine as _, EngineError,
+    redis::{RedisEngine, scripts::TEST_BASE_RANKS},
+};
 
 use crate::{
     sequences::{Expected, Resolver, Step, sequences},
@@ -55,6 +58,8 @@ fn scripts_do_what_the_model_does() {
     if let Err(failure) = result {
         panic!("{failure}");
     }
+    let moved = pair.into_inner().moved;
+    assert!(moved > 0 || cases < CASES, "the bitmaps never began anywhere else");
 }
 
 async fn run(pair: &mut Pair, start: Millis, steps: &[Step]) -> TestCaseResult {
@@ -82,6 +87,8 @@ struct Pair {
     lines: Lines,
     /// Periods whose bitmaps the model ever had.
     periods: BTreeSet<u64>,
+    /// How often the bitmaps began beyond rank 0.
+    moved: u64,
     /// The last entry of the stream that was read.
     read_to: String,
 }
@@ -97,6 +104,7 @@ impl Pair {
             event,
             lines: Lines::default(),
             periods: BTreeSet::new(),
+            moved: 0,
             read_to: String::new(),
         }
     }
@@ -121,6 +129,8 @@ impl Pair {
             Command::ClearActive,
             Command::Remove,
             Command::Describe,
+            Command::Trim,
+            Command::Stock(Stock { left: 1, held: 0, at: Millis(0) }),
             Command::Snapshot,
         ];
         for command in commands {
@@ -154,9 +164,11 @@ impl Pair {
         let apply = self.engine.apply(&self.event, expected, command.clone());
         // What is one call for certain is followed by the dump at once: calls arrive in the order they are made.
         let (theirs, dump) = match command {
-            Command::Configure(_) | Command::Remove | Command::Join { .. } | Command::Abandon { .. } => {
-                (apply.await, self.dump().await)
-            }
+            Command::Configure(_)
+            | Command::Remove
+            | Command::Join { .. }
+            | Command::Abandon { .. }
+            | Command::Trim => (apply.await, self.dump().await),
             _ => tokio::join!(biased; apply, self.dump()),
         };
         let theirs = match theirs {
@@ -166,8 +178,10 @@ impl Pair {
             Err(error) => return Err(TestCaseError::fail(format!("{command:?}: {error}"))),
         };
         prop_assert_eq!(&ours, &theirs, "model and reply differ after {:?}", &command);
-        let (store, told) = self.read(dump.map_err(away)?);
-        let model = self.lines.line(&self.event).map(State::of).unwrap_or_default();
+        let (store, told, base) = self.read(dump.map_err(away)?);
+        self.base_is_safe(base)?;
+        self.moved += u64::from(base > 0 && matches!(command, Command::Trim));
+        let model = self.lines.line(&self.event).map(|line| State::of(line, base)).unwrap_or_default();
         prop_assert_eq!(&model, &store, "model and store differ after {:?}", &command);
         let expected: Vec<_> = ended.iter().map(|ended| self.message(ended, generation, now)).collect();
         prop_assert_eq!(&expected, &told, "model and stream differ after {:?}", &command);
@@ -216,12 +230,28 @@ impl Pair {
         self.engine.store().run_list(&self.dump, names, args).await
     }
 
-    /// The state in the store, and what was added to the stream since the last look.
-    fn read(&mut self, mut dump: Reply) -> (State, Vec<String>) {
+    /// Nobody is in line before the base, and nobody can be put back there.
+    fn base_is_safe(&self, base: u64) -> TestCaseResult {
+        let Some(line) = self.lines.line(&self.event) else { return Ok(()) };
+        prop_assert!(base.is_multiple_of(TEST_BASE_RANKS), "base {}", base);
+        let head = line.waiting.first_key_value().map(|(rank, _)| rank.0);
+        let logs = [&line.ended.visitors, &line.ended.visitors_old];
+        let ended = logs.into_iter().flatten().filter(|(_, (_, reason))| *reason == EndReason::Abandoned);
+        let lowest = ended.map(|(_, (seq, _))| seq.0).chain(head).min();
+        prop_assert!(lowest.is_none_or(|lowest| base <= lowest), "base {} is above {:?}", base, lowest);
+        Ok(())
+    }
+
+    /// The state in the store, what was added to the stream since the last look, and where the bitmaps begin.
+    fn read(&mut self, mut dump: Reply) -> (State, Vec<String>, u64) {
+        let mut meta = pairs(dump.list().unwrap());
+        // What the store knows of its bitmaps is its own affair.
+        let base = meta.remove("base").map_or(0, |base| base.parse().unwrap());
+        ["low", "low1", "low2", "low_rotated"].iter().for_each(|field| drop(meta.remove(*field)));
         let mut state = State {
-            meta: pairs(dump.list().unwrap()),
+            meta,
             waiting: scored(dump.list().unwrap()),
-            present: trimmed(&dump.bytes().unwrap()),
+            present: from_base(base, &dump.bytes().unwrap()),
             active: scored(dump.list().unwrap()),
             sessions: pairs(dump.list().unwrap()),
             ended: pairs(dump.list().unwrap()),
@@ -233,12 +263,12 @@ impl Pair {
         state.stray_keys = dump.int().unwrap();
         let mut seen = dump.list().unwrap();
         for period in &self.periods {
-            let bits = trimmed(&seen.bytes().unwrap());
+            let bits = from_base(base, &seen.bytes().unwrap());
             if !bits.is_empty() {
                 state.seen.insert(*period, bits);
             }
         }
-        (state, told)
+        (state, told, base)
     }
 
     fn told(&mut self, mut stream: Reply) -> Vec<String> {
@@ -276,8 +306,8 @@ struct State {
 }
 
 impl State {
-    /// The model's state, as the store should have it.
-    fn of(line: &Line) -> Self {
+    /// The model's state, as the store should have it whose bitmaps begin at `base`.
+    fn of(line: &Line, base: u64) -> Self {
         let mut sessions = BTreeMap::new();
         for (visitor, session) in &line.sessions {
             sessions.insert(visitor.to_string(), format!("{}:{}", session.seq.0, session.expires.0));
@@ -290,7 +320,9 @@ impl State {
             let visitors = visitors.iter().map(|(v, (seq, reason))| log_entry(v, *seq, *reason));
             visitors.chain(sessions.iter().map(|(seq, reason)| session_entry(*seq, *reason))).collect()
         };
-        let seen = line.seen.iter().map(|(period, map)| (*period, map.bytes(0, usize::MAX)));
+        // That somebody was heard who cannot be in line any more is forgotten.
+        let since_base = |map: &Bitmap| from_base(base, &map.bytes(base / 8, usize::MAX));
+        let seen = line.seen.iter().map(|(period, map)| (*period, since_base(map)));
         Self {
             meta: meta(line),
             waiting: line.waiting.iter().map(|(rank, visitor)| (visitor.to_string(), rank.0)).collect(),
@@ -366,7 +398,10 @@ fn scored(mut reply: Reply) -> Vec<(String, u64)> {
     pairs
 }
 
-fn trimmed(bytes: &[u8]) -> Vec<u8> {
-    let kept = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    bytes[..kept].to_vec()
+/// The bytes of a bitmap that begins at `base` as those of one that begins at 0, without zero bytes at the end.
+fn from_base(base: u64, bytes: &[u8]) -> Vec<u8> {
+    let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return Vec::new() };
+    let mut whole = vec![0; (base / 8) as usize];
+    whole.extend_from_slice(&bytes[..=last]);
+    whole
 }

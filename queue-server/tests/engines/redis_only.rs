@@ -3,19 +3,21 @@
 use std::time::{Duration, Instant};
 
 use queue_core::{
-    ids::{EventId, Generation, Seq},
-    line::{Command, Configure, Outcome, Refusal},
+    ids::{EventId, Generation, Rank, Seq},
+    limits::{ADMIT_BATCH_MAX, ENDED_KEPT_MS},
+    line::{Admitted, Command, Configure, Outcome, Refusal},
     policy::Policy,
+    positions::PositionIndex,
     service::{redis::StoreUrl, testing::TestRedis},
     wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, BookingDone, Message, SESSION_ENDED_CHANNEL},
 };
 use queue_server::engine::{
     Engine as _, EngineError, Health, Signal,
-    redis::{Options, RedisEngine},
+    redis::{Options, RedisEngine, scripts::TEST_BASE_RANKS},
 };
 use tokio::sync::broadcast::Receiver;
 
-use crate::support::{WITHIN, connect, start, visitor, visitors};
+use crate::support::{TestClock, WITHIN, connect, start, visitor, visitors};
 
 fn event() -> EventId {
     EventId::new("faults").unwrap()
@@ -225,6 +227,38 @@ async fn a_snapshot_is_one_call_whatever_waits() {
     let after = engine.store().command_counts().await.unwrap();
     let called = |name| after.get(name).unwrap_or(&0) - before.get(name).unwrap_or(&0);
     assert_eq!((called("evalsha"), called("getrange"), called("zrank")), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn bitmaps_follow_the_head_of_the_line() {
+    let (redis, clock) = (TestRedis::start(), TestClock::new());
+    let engine = connect(&redis.url(), Some(&clock)).await;
+    create(&engine).await;
+    let apply = async |command| engine.apply(&event(), None, command).await.unwrap().outcome;
+    apply(Command::Join { visitors: visitors("v", 4_000), floor: Seq(0) }).await;
+    let policy = Policy::with_capacity(3_000);
+    apply(Command::Configure(Configure { policy, generation: Generation(7), floor: Seq(0), closed_ms: 0 })).await;
+    while apply(Command::Admit { max: ADMIT_BATCH_MAX }).await
+        != Outcome::Admitted(Admitted { sessions: vec![], rate_opens: None })
+    {}
+    let size = |what| redis.cli(&["STRLEN", &format!("usher:{{faults}}:{what}")]).trim().parse::<u64>().unwrap();
+    assert_eq!(size("present"), 4_000 / 8 + 1);
+    // Whoever was abandoned before may come back for two hours at most, at their own rank.
+    for hour in 0..3 {
+        assert_eq!(size("present"), 4_000 / 8 + 1, "after {hour} hours");
+        clock.advance(ENDED_KEPT_MS);
+        apply(Command::Leave(visitor(&format!("v{}", 3_990 + hour)))).await;
+        apply(Command::Trim).await;
+    }
+    // The head is at rank 3,001, the tail at 4,000.
+    assert!(size("present") <= (1_000 + TEST_BASE_RANKS) / 8 + 1, "{}", size("present"));
+    apply(Command::Join { visitors: visitors("w", 1), floor: Seq(0) }).await;
+    let Outcome::Snapshot(snapshot) = apply(Command::Snapshot).await else { panic!("no snapshot") };
+    let index = PositionIndex::new(snapshot.first_byte, &snapshot.present);
+    assert_eq!((index.place(Rank(3_000)), index.place(Rank(3_001)), index.waiting()), (None, Some(1), 998));
+    assert_eq!((index.place(Rank(3_991)), index.place(Rank(4_001))), (None, Some(998)));
+    let seen = format!("seen:{}", clock.now().period());
+    assert!(size(&seen) <= (1_000 + TEST_BASE_RANKS) / 8 + 2, "{}", size(&seen));
 }
 
 #[tokio::test]

@@ -101,6 +101,13 @@ pub enum Action {
     Remove,
     Describe,
     Snapshot,
+    Trim,
+    /// Hours pass in which now and then somebody leaves and the first are let in; each hour the store may let go of
+    /// old ranks.
+    Hours {
+        times: u8,
+        admit: usize,
+    },
     /// Time passes in which nodes look for the gone; some of those in line are heard of.
     Sweeps {
         times: u8,
@@ -186,6 +193,9 @@ fn action() -> impl Strategy<Value = Action> {
         2 => Just(Action::Remove),
         2 => Just(Action::Describe),
         3 => Just(Action::Snapshot),
+        1 => Just(Action::Trim),
+        2 => (1..6_u8, prop_oneof![0..3_usize, Just(usize::MAX >> 1)])
+            .prop_map(|(times, admit)| Action::Hours { times, admit }),
         3 => (1..20_u8, select(vec![7_000, 15_000, 29_000, 30_000, 31_000]), any::<u8>())
             .prop_map(|(times, each_ms, heard)| Action::Sweeps { times, each_ms, heard }),
     ]
@@ -293,10 +303,25 @@ impl Resolver {
             Action::Remove => Command::Remove,
             Action::Describe => Command::Describe,
             Action::Snapshot => Command::Snapshot,
+            Action::Trim => Command::Trim,
+            Action::Hours { times, admit } => return hours(*times, *admit),
             Action::Sweeps { times, each_ms, heard } => return sweeps(*times, *each_ms, *heard, line, now),
         };
         vec![(0, command)]
     }
+}
+
+fn hours(times: u8, admit: usize) -> Vec<(u64, Command)> {
+    let hour = || {
+        [
+            (ENDED_KEPT_MS, Command::Join { visitors: vec![pooled(0)], floor: Seq(0) }),
+            (0, Command::Leave(pooled(0))),
+            (0, Command::Expire),
+            (0, Command::Admit { max: admit }),
+            (0, Command::Trim),
+        ]
+    };
+    (0..times).flat_map(|_| hour()).collect()
 }
 
 fn sweeps(times: u8, each_ms: u64, heard: u8, line: Option<&Line>, mut now: Millis) -> Vec<(u64, Command)> {

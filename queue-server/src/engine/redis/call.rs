@@ -4,7 +4,7 @@ use bytes::Bytes;
 use queue_core::{
     ids::{EventId, Generation, Seq, VisitorId},
     keys::{self, LineKeys},
-    limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
+    limits::{CLOCK_PERIODS_MAX, GRACE_PERIODS_MAX},
     line::{Command, Configure},
     policy::OnReturn,
     service::redis::Arg,
@@ -12,9 +12,6 @@ use queue_core::{
 };
 
 use super::scripts::{Key, Transition};
-
-/// Periods that the longest grace reaches back.
-const GRACE_PERIODS_MAX: u64 = GRACE_MS_MAX.div_ceil(SEEN_PERIOD_MS) + 1;
 
 /// The keys of one event, ready to be sent.
 #[derive(Debug)]
@@ -76,6 +73,8 @@ impl Call {
         let (newest, before) = match command {
             Command::Seen { period, .. } => (*period, 0),
             Command::Abandon { .. } => (context.period, context.grace_periods),
+            // All bitmaps there are change together.
+            Command::Trim => (context.period + CLOCK_PERIODS_MAX, GRACE_PERIODS_MAX + 1 + 2 * CLOCK_PERIODS_MAX),
             Command::Configure(_) | Command::Remove => (context.period, GRACE_PERIODS_MAX + 1),
             _ => (context.period, 0),
         };
@@ -117,6 +116,7 @@ const fn transition(command: &Command) -> Transition {
         Command::ClearActive => Transition::ClearActive,
         Command::Remove => Transition::Remove,
         Command::Describe => Transition::Describe,
+        Command::Trim => Transition::Trim,
         Command::Snapshot => Transition::Snapshot,
     }
 }
@@ -150,7 +150,7 @@ fn arguments(args: &mut Vec<Arg>, context: Context, command: &Command) {
         Command::Drain => args.extend([Arg::from(""), 1_u32.into()]),
         Command::ClearWaiting { upto, reason } => args.extend([upto.0.into(), reason.as_str().into()]),
         Command::Stock(stock) => args.extend([stock.left.into(), stock.held.into(), stock.at.0.into()]),
-        Command::Remove => args.push(context.period.into()),
+        Command::Remove | Command::Trim => args.push(context.period.into()),
         Command::Expire | Command::ClearActive | Command::Describe | Command::Snapshot => {}
     }
 }

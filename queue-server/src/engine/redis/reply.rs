@@ -66,7 +66,12 @@ fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> 
             Outcome::Abandoned((0..reply.remaining()).map(|_| reply.parse()).collect::<Result<_, _>>()?)
         }
         Command::ClearWaiting { .. } | Command::ClearActive => Outcome::Cleared(count(reply)?),
-        Command::Seen { .. } | Command::Pause | Command::Resume | Command::Drain | Command::Stock(_) => Outcome::Done,
+        Command::Seen { .. }
+        | Command::Trim
+        | Command::Pause
+        | Command::Resume
+        | Command::Drain
+        | Command::Stock(_) => Outcome::Done,
         Command::Remove => Outcome::Removed(flag(reply)?),
         Command::Describe => {
             let text = reply.bytes()?;

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use queue_core::{
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL},
     limits::{
-        ADMIT_BATCH_MAX, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX,
-        REMOVED_LOG_KEPT_MS, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX, SESSIONS_BATCH_MAX,
+        ADMIT_BATCH_MAX, BITMAP_BASE_RANKS, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX,
+        JOINED_TRIM_MAX, REMOVED_LOG_KEPT_MS, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX,
+        SESSIONS_BATCH_MAX, TRIM_BYTES_MAX,
     },
     service::redis::Script,
     wire::SESSION_ENDED_CHANNEL,
@@ -156,6 +157,10 @@ transitions! {
         [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded SeenMany]
         ["EXPECTED" "EVENT" "PERIOD"]
         "OK now generation removed";
+    Trim "trim"
+        [Meta Waiting Present SeenMany]
+        ["EXPECTED" "PERIOD"]
+        "OK now generation";
     Describe "describe"
         [Meta Waiting Active Joined]
         ["EXPECTED"]
@@ -184,6 +189,9 @@ includes! {
     "ceil_div" "clear_gone" "clear_head" "end_sessions" "end_waiters" "free_slots" "hear" "joined_at" "open" "queue_new" "rate_available" "rate_opens"
     "rate_take" "rfc3339" "rotate_ended" "set_run" "standing" "summary" "trim_joined"
 }
+
+/// [`BITMAP_BASE_RANKS`] where time is virtual: so few that short lines come across it.
+pub const TEST_BASE_RANKS: u64 = 64;
 
 /// Where scripts take the time from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,7 +243,7 @@ pub fn assemble(script: &Declaration, time: TimeSource) -> String {
         rest.push_str(source);
     }
     rest.push_str(body);
-    for (name, value) in constants() {
+    for (name, value) in constants(time) {
         if rest.contains(name) {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "local {name} = {value}");
@@ -264,7 +272,11 @@ pub mod status {
     pub const STALE_PERIOD: u64 = 3;
 }
 
-fn constants() -> [(&'static str, String); 18] {
+fn constants(time: TimeSource) -> [(&'static str, String); 20] {
+    let base_ranks = match time {
+        TimeSource::Store => BITMAP_BASE_RANKS,
+        TimeSource::LastArgument => TEST_BASE_RANKS,
+    };
     let text = |text: &str| format!("'{text}'");
     [
         ("OK", status::OK.to_string()),
@@ -272,6 +284,8 @@ fn constants() -> [(&'static str, String); 18] {
         ("STALE_GENERATION", status::STALE_GENERATION.to_string()),
         ("STALE_PERIOD", status::STALE_PERIOD.to_string()),
         ("ADMIT_BATCH_MAX", ADMIT_BATCH_MAX.to_string()),
+        ("BITMAP_BASE_RANKS", base_ranks.to_string()),
+        ("TRIM_BYTES_MAX", TRIM_BYTES_MAX.to_string()),
         ("BITMAP_CHUNK_BYTES_MAX", BITMAP_CHUNK_BYTES_MAX.to_string()),
         ("END_BATCH_MAX", END_BATCH_MAX.to_string()),
         ("SESSIONS_BATCH_MAX", SESSIONS_BATCH_MAX.to_string()),
