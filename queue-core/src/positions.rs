@@ -1,43 +1,45 @@
 //! Positions from one snapshot of the presence bitmap: a population count below a rank.
 //!
-//! Building the index is one pass over the bytes; a position is then one look-up and at most eight counts.
+//! Building the index is one pass over the bytes; a position is then one look at one word and at what is counted
+//! before it, side by side in memory, so that a sweep over sorted waiters reads each cache line once.
 
 use crate::ids::Rank;
 
-const WORDS_PER_BLOCK: usize = 8;
+/// 64 ranks.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    /// Bit 63 is the first rank.
+    bits: u64,
+    /// How many are in line before the first.
+    before: u64,
+}
 
 /// An index over a stretch of presence bits that holds every waiter.
 #[derive(Clone, Debug, Default)]
 pub struct PositionIndex {
     /// The rank of the first bit.
     first: u64,
-    words: Vec<u64>,
-    /// Set bits before each block of [`WORDS_PER_BLOCK`] words.
-    before: Vec<u32>,
+    words: Vec<Word>,
     total: u64,
 }
 
 impl PositionIndex {
     /// Indexes bytes as Redis numbers their bits (most significant first), the first being byte `first_byte`.
     pub fn new(first_byte: u64, bytes: &[u8]) -> Self {
-        let mut words = Vec::with_capacity(bytes.len() / 8 + 1);
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            words.push(u64::from_be_bytes(chunk.try_into().unwrap_or_default()));
-        }
-        let rest = chunks.remainder();
+        let mut words = Vec::with_capacity(bytes.len().div_ceil(8));
+        let mut before = 0;
+        let mut push = |bits: u64| {
+            words.push(Word { bits, before });
+            before += u64::from(bits.count_ones());
+        };
+        let (whole, rest) = bytes.as_chunks();
+        whole.iter().for_each(|chunk| push(u64::from_be_bytes(*chunk)));
         if !rest.is_empty() {
             let mut last = [0; 8];
             last[..rest.len()].copy_from_slice(rest);
-            words.push(u64::from_be_bytes(last));
+            push(u64::from_be_bytes(last));
         }
-        let mut total = 0;
-        let mut before = Vec::with_capacity(words.len() / WORDS_PER_BLOCK + 1);
-        for block in words.chunks(WORDS_PER_BLOCK) {
-            before.push(total);
-            total += block.iter().map(|word| word.count_ones()).sum::<u32>();
-        }
-        Self { first: first_byte * 8, words, before, total: u64::from(total) }
+        Self { first: first_byte * 8, words, total: before }
     }
 
     /// The byte of the presence bitmap at which the stretch starts.
@@ -52,23 +54,24 @@ impl PositionIndex {
 
     /// Whether the waiter of this rank is still in line.
     pub fn contains(&self, rank: Rank) -> bool {
-        let Some(bit) = rank.0.checked_sub(self.first) else { return false };
-        self.words.get((bit / 64) as usize).is_some_and(|word| word & (1 << (63 - bit % 64)) != 0)
+        self.place(rank).is_some()
+    }
+
+    /// 1 + the number of waiters before this rank, if its own waiter is still in line.
+    pub fn place(&self, rank: Rank) -> Option<u64> {
+        let bit = rank.0.checked_sub(self.first)?;
+        let word = self.words.get((bit / 64) as usize)?;
+        // From the rank's own bit on upward, itself included.
+        let upto = word.bits >> (63 - bit % 64);
+        (upto & 1 == 1).then(|| word.before + u64::from(upto.count_ones()))
     }
 
     /// 1 + the number of waiters before this rank.
     pub fn position(&self, rank: Rank) -> u64 {
         let bit = rank.0.saturating_sub(self.first);
-        let word = (bit / 64) as usize;
-        if word >= self.words.len() {
-            return self.total + 1;
-        }
-        let block = word / WORDS_PER_BLOCK;
-        let whole = &self.words[block * WORDS_PER_BLOCK..word];
-        let whole: u32 = self.before[block] + whole.iter().map(|word| word.count_ones()).sum::<u32>();
-        let below = bit % 64;
-        let part = if below == 0 { 0 } else { (self.words[word] >> (64 - below)).count_ones() };
-        u64::from(whole + part) + 1
+        let Some(word) = self.words.get((bit / 64) as usize) else { return self.total + 1 };
+        let before = (word.bits >> 1) >> (63 - bit % 64);
+        word.before + u64::from(before.count_ones()) + 1
     }
 }
 
@@ -93,6 +96,7 @@ mod tests {
             for rank in probes.into_iter().chain(ranks.iter().copied()) {
                 prop_assert_eq!(index.position(Rank(rank)), ranks.range(..rank).count() as u64 + 1);
                 prop_assert_eq!(index.contains(Rank(rank)), ranks.contains(&rank));
+                prop_assert_eq!(index.place(Rank(rank)), ranks.contains(&rank).then(|| index.position(Rank(rank))));
             }
         }
     }

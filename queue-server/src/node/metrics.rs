@@ -1,5 +1,7 @@
 //! What a node counts. Handles are made once, so that counting costs no look-up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
 use queue_core::{
     ids::Millis,
@@ -54,12 +56,35 @@ impl NodeMetrics {
     }
 }
 
+/// One event's part of a gauge. Events beyond those with a label of their own share one: their parts are added up.
+struct Share {
+    gauge: Gauge,
+    part: AtomicU64,
+}
+
+impl Share {
+    const fn new(gauge: Gauge) -> Self {
+        Self { gauge, part: AtomicU64::new(0) }
+    }
+
+    fn set(&self, value: u64) {
+        let before = self.part.swap(value, Ordering::Relaxed);
+        self.gauge.increment(value as f64 - before as f64);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 /// Metrics of one event on this node.
 pub struct LineMetrics {
     event: SharedString,
-    waiting: Gauge,
-    active: Gauge,
-    capacity: Gauge,
+    waiting: Share,
+    active: Share,
+    capacity: Share,
     joins: Counter,
     admissions: Counter,
     wait: Histogram,
@@ -68,9 +93,9 @@ pub struct LineMetrics {
 impl LineMetrics {
     pub fn new(event: SharedString) -> Self {
         Self {
-            waiting: gauge!("usher_queue_waiting", "event" => event.clone()),
-            active: gauge!("usher_queue_active", "event" => event.clone()),
-            capacity: gauge!("usher_queue_capacity", "event" => event.clone()),
+            waiting: Share::new(gauge!("usher_queue_waiting", "event" => event.clone())),
+            active: Share::new(gauge!("usher_queue_active", "event" => event.clone())),
+            capacity: Share::new(gauge!("usher_queue_capacity", "event" => event.clone())),
             joins: counter!("usher_queue_joins_total", "event" => event.clone()),
             admissions: counter!("usher_queue_admissions_total", "event" => event.clone()),
             wait: histogram!("usher_queue_wait_duration_seconds"),
@@ -79,8 +104,8 @@ impl LineMetrics {
     }
 
     pub fn line(&self, waiting: u64, active: u64) {
-        self.waiting.set(waiting as f64);
-        self.active.set(active as f64);
+        self.waiting.set(waiting);
+        self.active.set(active);
     }
 
     /// The event is no more.
@@ -90,7 +115,7 @@ impl LineMetrics {
     }
 
     pub fn capacity(&self, capacity: u32) {
-        self.capacity.set(f64::from(capacity));
+        self.capacity.set(capacity.into());
     }
 
     /// Counts what is new in a batch of joins.
@@ -141,4 +166,27 @@ fn describe() {
     describe_counter!("usher_queue_joins_refused_total", "Joins refused because too many waited for the store.");
     describe_histogram!("usher_queue_join_batch_size", "Joins that went to the store in one call.");
     describe_counter!("usher_queue_malformed_messages_total", "Messages from other servers that could not be read.");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_a_shared_gauge_are_added_up() {
+        let value = Arc::new(AtomicU64::new(0));
+        let share = || Share::new(Gauge::from_arc(value.clone()));
+        let seen = || f64::from_bits(value.load(Ordering::Relaxed));
+        let (one, other) = (share(), share());
+        one.set(5);
+        other.set(7);
+        one.set(2);
+        assert_eq!(seen(), 9.0);
+        drop(one);
+        assert_eq!(seen(), 7.0, "a line that is gone has no part");
+        drop(other);
+        assert_eq!(seen(), 0.0);
+    }
 }

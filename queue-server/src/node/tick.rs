@@ -11,6 +11,7 @@ use queue_core::{
     ids::Rank,
     limits::{END_BATCH_MAX, SESSIONS_BATCH_MAX},
     line::{Command, Outcome, Refusal},
+    service::trace::random_u64,
     wire::EndReason,
 };
 use tokio::time::Instant;
@@ -25,6 +26,8 @@ use crate::engine::EngineError;
 /// Two looks at one line are at least so far apart, whoever asks for them.
 const LOOK_GAP: Duration = Duration::from_millis(100);
 
+/// A line without waiters and sessions is looked at only each so many idle ticks.
+const EMPTY_TICKS: u32 = 3;
 /// What the ending of sessions may take of a tick.
 const EXPIRE_TENTHS: u32 = 3;
 /// Beyond every number that is handed out.
@@ -94,9 +97,16 @@ fn wait(node: &Node, line: &LocalLine, view: &View) -> Duration {
     if busy {
         return node.options.tick;
     }
-    let idle = node.options.idle_tick;
+    // Who joins, and what an operator changes, wakes it.
+    let empty = if view.summary.active == 0 { EMPTY_TICKS } else { 1 };
+    let idle = spread(node.options.idle_tick * empty, random_u64());
     let end = view.summary.next_end.map_or(idle, |end| Duration::from_millis(end.since(view.as_of) + 1));
-    end.clamp(node.options.tick, idle)
+    end.clamp(node.options.tick, idle.max(node.options.tick))
+}
+
+/// Nine to eleven tenths of it, so that the looks at many lines that were woken together do not stay together.
+fn spread(idle: Duration, random: u64) -> Duration {
+    idle * 9 / 10 + idle / 5 * (random % 1_024) as u32 / 1_024
 }
 
 /// Another node has written the line back after a loss, or an operator made the event anew: it is of the data
@@ -145,5 +155,18 @@ async fn expire(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
         if count < SESSIONS_BATCH_MAX || Instant::now() >= until {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_looks_are_spread() {
+        let idle = Duration::from_secs(10);
+        assert_eq!(spread(idle, 0), Duration::from_secs(9));
+        let last = spread(idle, 1_023);
+        assert!(last > Duration::from_millis(10_990) && last < Duration::from_secs(11), "{last:?}");
     }
 }

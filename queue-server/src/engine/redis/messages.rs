@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast;
 use tracing::warn;
 
-use super::super::{SIGNALS_MAX, Signal, TakenOver};
+use super::super::{Signal, TakenOver};
 
 /// The channels a node listens to.
 pub const CHANNELS: [&str; 7] = [
@@ -29,6 +29,8 @@ pub const CHANNELS: [&str; 7] = [
     INVENTORY_CHANNEL,
 ];
 
+/// Signals from the log that are ahead of those from channels, about.
+const LOG_AHEAD_MAX: usize = 256;
 /// Releases that are remembered so that what came over the channel does not come again from the log.
 const RECENT_MAX: usize = 16_384;
 
@@ -85,9 +87,10 @@ impl Inbox {
         }
     }
 
-    /// Whether somebody who hears the signals is far behind.
+    /// Whether somebody who hears the signals has so much before them that a long log has to wait: what happens
+    /// now is told the same way, and must not wait for what happened before.
     pub fn is_behind(&self) -> bool {
-        self.signals.len() > SIGNALS_MAX / 2
+        self.signals.len() > LOG_AHEAD_MAX
     }
 
     /// What came may have been missed: it is passed on again if it comes again.
