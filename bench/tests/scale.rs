@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
-const BOUND: Duration = Duration::from_secs(300);
+const BOUND: Duration = Duration::from_secs(280);
 
 async fn scale(temporary: &Path, out: &Path, args: &[&str]) -> Result<(bool, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));

@@ -179,7 +179,7 @@ impl Run<'_> {
         let filled = Instant::now();
         self.listen(Duration::MAX, |_| filled.elapsed() > CLIENTS_WAIT).await?;
         self.passing = Moment::default();
-        self.stage.operator.order("resume", EVENT).await.context("opening the line")?;
+        self.stage.order("resume").await?;
         let clients = self.plan.clients as f64;
         let go = Order::Go {
             joins_per_second: self.plan.joins_per_second / clients,
@@ -202,7 +202,7 @@ impl Run<'_> {
         // Whoever stays away, or is not shown the last position, is found by the comparison.
         self.listen(QUIET_WAIT, quiet).await?;
         self.stage.tell_all(&Order::ReadAll).await?;
-        self.stage.operator.order("pause", EVENT).await.context("pausing the event")?;
+        self.stage.order("pause").await?;
         sleep(MESSAGES_WAIT).await;
         let last = self.stage.record.lock().batches.last().map_or(0, |batch| batch.at);
         self.stage.tell_all(&Order::CountSince(last + 1)).await?;

@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -31,6 +31,9 @@ use crate::{
 pub const EVENT: &str = "scale";
 /// A client starts within this.
 const CLIENT_WAIT: Duration = Duration::from_secs(30);
+/// An operator's order is carried out within this.
+const ORDER_WAIT: Duration = Duration::from_secs(120);
+const ORDER_PAUSE: Duration = Duration::from_millis(500);
 /// Messages of clients that wait to be read, at most.
 const SAID_MAX: usize = 256;
 
@@ -183,6 +186,18 @@ impl Stage {
             self.tell(index, order).await?;
         }
         Ok(())
+    }
+
+    /// `pause` or `resume`; as often as it takes while the store is away.
+    pub async fn order(&self, verb: &str) -> Result<()> {
+        let until = Instant::now() + ORDER_WAIT;
+        loop {
+            match self.operator.order(verb, EVENT).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_passing() && Instant::now() < until => sleep(ORDER_PAUSE).await,
+                Err(error) => return Err(error).with_context(|| format!("telling the line to {verb}")),
+            }
+        }
     }
 
     /// What still runs must run: the name and the last words of what does not.

@@ -21,6 +21,8 @@ use crate::scale::control::{Kind, Sight, trouble};
 
 /// Whoever could not connect or lost the socket comes back after at least this, and at most three times as long.
 const RETRY_MS: u64 = 300;
+/// Each time that there is no answer doubles it, so often at most.
+const RETRY_DOUBLINGS_MAX: u32 = 4;
 /// A join or return is answered within this, or tried again.
 const ANSWER_WAIT: Duration = Duration::from_secs(15);
 /// After the release the server closes the socket within this.
@@ -39,16 +41,25 @@ pub fn now_ms() -> u64 {
 enum Flow {
     /// Come back with the place.
     Again,
+    /// There was no answer: come back later.
+    Refused,
     /// Gone home.
     Home,
 }
 
 /// Lives a visitor's life from `due` to its end; aborted where the socket falls, and begun again.
 pub async fn live(crowd: Rc<Crowd>, index: usize, due: Instant) {
-    let mut due = due;
-    while let Flow::Again = on_one_socket(&crowd, index, due).await {
+    let (mut due, mut refused) = (due, 0);
+    loop {
+        match on_one_socket(&crowd, index, due).await {
+            Flow::Again => refused = 0,
+            Flow::Refused => refused += 1,
+            Flow::Home => break,
+        }
         crowd.moves(index, Whereabouts::Away);
-        sleep(Duration::from_millis(RETRY_MS + crowd.draw(2 * RETRY_MS))).await;
+        // A crowd that comes back at once to a server that has too much to do would keep it so.
+        let pause_ms = RETRY_MS << refused.min(RETRY_DOUBLINGS_MAX);
+        sleep(Duration::from_millis(pause_ms + crowd.draw(2 * pause_ms))).await;
         // Whoever has no place yet has been waiting for one since it was due.
         if crowd.with(index, |visitor| visitor.seq > 0) == Some(true) {
             due = Instant::now();
@@ -58,14 +69,14 @@ pub async fn live(crowd: Rc<Crowd>, index: usize, due: Instant) {
 }
 
 async fn on_one_socket(crowd: &Crowd, index: usize, due: Instant) -> Flow {
-    let Some(socket) = connect(crowd).await else { return Flow::Again };
+    let Some(socket) = connect(crowd).await else { return Flow::Refused };
     let mut inbox = Inbox { crowd, index, socket, messages: VecDeque::new(), lost: false };
     let answered = timeout(ANSWER_WAIT, join(&mut inbox)).await;
     let Some(answer) = answered.ok().flatten() else {
         if crowd.with(index, |visitor| visitor.seq == 0) == Some(true) {
             crowd.trouble(trouble::JOIN_LOST);
         }
-        return Flow::Again;
+        return Flow::Refused;
     };
     note_place(crowd, index, &answer, due);
     let turn = match answer.status {
