@@ -133,10 +133,12 @@ pub async fn run(options: Options) -> Result<()> {
         after / 1024,
         options.settle_seconds
     );
-    let verdict = match bytes {
-        ..=GOAL_BYTES => "goal reached",
-        ..=FLOOR_BYTES => "floor kept",
-        _ => "floor **MISSED**",
+    let verdict = if bytes <= GOAL_BYTES {
+        "goal reached"
+    } else if bytes <= FLOOR_BYTES {
+        "floor kept"
+    } else {
+        "floor **MISSED**"
     };
     println!(
         "| idle socket, memory engine, {count} sockets | {bytes} B | ≤ {FLOOR_BYTES} B | ≤ {GOAL_BYTES} B | {verdict} |"

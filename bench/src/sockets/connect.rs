@@ -62,7 +62,8 @@ async fn compare(options: &Options, store: &str, folder: &std::path::Path) -> Re
             figures.push(micros(child.cpu()?.saturating_sub(before), options.sockets));
         }
     }
-    (ours.remove(0), limit.remove(0));
+    ours.remove(0);
+    limit.remove(0);
     let engine = if store == "memory" { "memory" } else { "Redis" };
     eprintln!("{engine}: µs per socket, ours {ours:.1?}, bare {limit:.1?}");
     server.child.stop().await;

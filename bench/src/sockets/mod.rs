@@ -55,11 +55,17 @@ impl Bare {
     }
 }
 
-/// The middle one.
+/// The median.
 pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let middle = values.len() / 2;
+    match (values.get(middle), values.len() % 2) {
+        (Some(one), 1) => *one,
+        // Of an even number, what is between both.
+        (Some(one), _) => (values[middle - 1] + one) / 2.0,
+        (None, _) => f64::NAN,
+    }
 }
 
 /// Processor time of one of `count`, in microseconds.
@@ -88,6 +94,13 @@ pub const TABLE_HEAD: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
 
     #[test]
     fn a_row_says_what_was_kept() {

@@ -17,6 +17,7 @@ use std::{
 
 use parking_lot::Mutex;
 use queue_core::{close::CloseCode, limits::WS_FIRST_MESSAGE_MS};
+use socket2::SockRef;
 use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf, time::Instant};
 use tokio_tungstenite::tungstenite::{
     Utf8Bytes,
@@ -336,9 +337,11 @@ impl Inner {
         let Some(tcp) = self.tcp.as_ref().filter(|_| !self.gone) else { return };
         let mut written = 0;
         if self.rest.is_none() {
-            match tcp.try_write(frames) {
+            // Straight to the system, which knows best whether it has room: the runtime's record of that would be
+            // one more look into cold memory. The task asks the runtime when there is something to wait for.
+            match SockRef::from(tcp.as_ref()).send(frames) {
                 Ok(count) => written = count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(_) => return self.gone = true,
             }
         }
