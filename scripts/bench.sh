@@ -26,6 +26,12 @@ step "connect, upgrade and join beside the upgrade alone"
 step "how soon a clear is told"
 "$bench" clear || failed+=("clear")
 
+step "active tokens"
+"$bench" tokens || failed+=("tokens")
+
+step "three times as many joins as the store takes"
+"$bench" overload || failed+=("overload")
+
 step "HTTP beside hello-world"
 if command -v wrk >/dev/null 2>&1; then
   "$bench" http "$@" || failed+=("http")

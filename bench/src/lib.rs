@@ -7,11 +7,14 @@
 
 pub mod api;
 pub mod crowd;
+pub mod delay;
 pub mod demo;
 pub mod hello;
 pub mod holds;
 pub mod idle;
 pub mod live;
+pub mod offer;
+pub mod overload;
 pub mod process;
 pub mod random;
 pub mod reads;
@@ -19,4 +22,5 @@ pub mod scale;
 pub mod servers;
 pub mod socket;
 pub mod sockets;
+pub mod tokens;
 pub mod wrk;

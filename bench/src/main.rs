@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, holds, idle, live, reads, scale, sockets, wrk};
+use bench::{crowd, demo, hello, holds, idle, live, offer, overload, reads, scale, sockets, tokens, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,12 @@ enum Command {
     Http(wrk::Options),
     /// What a hold costs, and a refused one: beside hello-world and beside one key per seat.
     Holds(holds::Options),
+    /// Three times as many joins as the store takes: what becomes of those that are accepted.
+    Overload(overload::Options),
+    /// Joins at a fixed schedule, for a server that runs already; says as JSON what came of them.
+    Offer(offer::Options),
+    /// Checking active tokens, for the first time and again, beside the bare signature check.
+    Tokens(tokens::Options),
     /// Server memory per idle WebSocket.
     IdleSockets(idle::Options),
     /// Processor time per pushed position, beside a bare loop over `send`.
@@ -90,7 +96,11 @@ fn start(cli: Cli) -> Result<()> {
     if let Command::ScaleClient(options) = &cli.command {
         return scale::client(options);
     }
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let mut runtime = match &cli.command {
+        // On one thread, so that it takes no more of the machine than it must.
+        Command::Offer(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
     runtime.enable_all();
     if let Command::Hello(Hello { threads: Some(threads), .. }) = &cli.command {
         ensure!(*threads > 0, "--threads must be at least 1");
@@ -114,6 +124,12 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Http(options) => wrk::run(options).await,
         Command::Holds(options) => holds::run(options).await,
+        Command::Overload(options) => overload::run(options).await,
+        Command::Offer(options) => {
+            println!("{}", serde_json::to_string(&offer::run(&options).await?)?);
+            Ok(())
+        }
+        Command::Tokens(options) => tokens::run(&options),
         Command::IdleSockets(options) => idle::run(options).await,
         Command::Push(options) => sockets::push::run(options).await,
         Command::Connect(options) => sockets::connect::run(options).await,

@@ -145,6 +145,13 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
+    /// Commands that it has carried out so far.
+    pub async fn commands_total(&self) -> Result<u64> {
+        let stats = self.command(&["INFO", "stats"]).await?;
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        Ok(line.context("no total_commands_processed")?.trim().parse()?)
+    }
+
     /// Sends one command and gives its bulk, status or error reply as it stands on the wire, the first line cut off
     /// from a bulk. Enough for `PING`, `INFO` and `CONFIG`.
     pub async fn command(&self, words: &[&str]) -> Result<String> {

@@ -192,8 +192,50 @@ impl Millis {
     }
 }
 
+/// Later instants are written as the last that the calendar knows.
+const CALENDAR_MS_MAX: u64 = 253_402_207_199_999;
+
+impl Millis {
+    /// RFC 3339 UTC with milliseconds, `2026-11-20T10:00:00.000Z`; `None` at the end of the year 9999.
+    ///
+    /// Two of these are in each answer of the queue, so it is done by hand. The date is computed as in Howard
+    /// Hinnant, "chrono-Compatible Low-Level Date Algorithms" (`civil_from_days`).
+    pub fn rfc3339(self) -> Option<[u8; 24]> {
+        if self.0 > CALENDAR_MS_MAX {
+            return None;
+        }
+        let (secs, ms) = (self.0 / 1000, self.0 % 1000);
+        let (days, of_day) = (secs / 86_400 + 719_468, secs % 86_400);
+        let (era, of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let (day, month) =
+            (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, value: u64| {
+            text[at] += (value / 10) as u8;
+            text[at + 1] += (value % 10) as u8;
+        };
+        put(0, year / 100);
+        put(2, year % 100);
+        put(5, month);
+        put(8, day);
+        put(11, of_day / 3_600);
+        put(14, of_day / 60 % 60);
+        put(17, of_day % 60);
+        put(20, ms / 10);
+        text[22] += (ms % 10) as u8;
+        Some(text)
+    }
+}
+
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.rfc3339() {
+            return f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?);
+        }
         let time = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         write!(f, "{:.3}", time.unwrap_or(jiff::Timestamp::MAX))
     }
@@ -250,5 +292,21 @@ mod tests {
         assert_eq!(Millis(1_700_000_000_007).to_string(), "2023-11-14T22:13:20.007Z");
         assert_eq!("2023-11-14T22:13:20.007Z".parse(), Ok(Millis(1_700_000_000_007)));
         assert_eq!(Millis(1_700_000_000_000).to_string(), "2023-11-14T22:13:20.000Z");
+    }
+
+    #[test]
+    fn the_calendar_is_that_of_the_library() {
+        let wanted = |ms: u64| {
+            let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            format!("{:.3}", time.unwrap_or(jiff::Timestamp::MAX))
+        };
+        let ends = [0, 999, 951_782_399_999, 951_782_400_000, 4_107_542_399_999, 4_107_542_400_000];
+        let last = [CALENDAR_MS_MAX - 1, CALENDAR_MS_MAX, CALENDAR_MS_MAX + 1, u64::MAX];
+        let spread = (0..200_000_u64).map(|n| n * (CALENDAR_MS_MAX / 200_000) + n * 7);
+        // Every day of four hundred years, at its last and at its first millisecond.
+        let days = (0..146_097_u64).flat_map(|day| [day * 86_400_000, day * 86_400_000 + 86_399_999]);
+        for ms in ends.into_iter().chain(last).chain(spread).chain(days) {
+            assert_eq!(Millis(ms).to_string(), wanted(ms), "{ms}");
+        }
     }
 }

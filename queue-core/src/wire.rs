@@ -10,14 +10,19 @@ pub const PLACE_HEADER: &str = "x-usher-place";
 /// The WebSocket subprotocol that is offered.
 pub const WS_SUBPROTOCOL: &str = "usher.v1";
 
+/// Begins the name of the cookie that carries a place token; the event follows.
+pub const PLACE_COOKIE_PREFIX: &str = "usher_place.";
+/// Begins the name of the cookie that carries an active token; the event follows.
+pub const ACTIVE_COOKIE_PREFIX: &str = "usher_active.";
+
 /// The cookie that carries the place token of `event`.
 pub fn place_cookie(event: &EventId) -> String {
-    format!("usher_place.{event}")
+    format!("{PLACE_COOKIE_PREFIX}{event}")
 }
 
 /// The cookie that carries the active token of `event`.
 pub fn active_cookie(event: &EventId) -> String {
-    format!("usher_active.{event}")
+    format!("{ACTIVE_COOKIE_PREFIX}{event}")
 }
 
 /// Where a visitor stands.
@@ -28,6 +33,18 @@ pub enum QueueState {
     Waiting,
     Active,
     Ended,
+}
+
+impl QueueState {
+    /// The state as it stands on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "SCHEDULED",
+            Self::Waiting => "WAITING",
+            Self::Active => "ACTIVE",
+            Self::Ended => "ENDED",
+        }
+    }
 }
 
 /// Why a place or session ended.
@@ -154,6 +171,110 @@ impl QueueStatus {
         status.reason = Some(reason);
         status
     }
+}
+
+impl QueueStatus {
+    /// Adds the status as JSON: the same bytes as `serde_json` gives, in a fraction of the time.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // All of them, so that a field that is new is not forgotten here.
+        let Self {
+            event_id,
+            as_of,
+            status,
+            reason,
+            place_token,
+            position,
+            waiting,
+            tickets_left,
+            eta,
+            paused,
+            kept_until,
+            poll_after_ms,
+            opens_at,
+            active_token,
+            expires_at,
+        } = self;
+        out.extend_from_slice(b"{\"eventId\":\"");
+        out.extend_from_slice(event_id.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"asOf\":");
+        write_time(out, *as_of);
+        out.extend_from_slice(b",\"status\":\"");
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b'"');
+        if let Some(reason) = reason {
+            out.extend_from_slice(b",\"reason\":\"");
+            out.extend_from_slice(reason.as_str().as_bytes());
+            out.push(b'"');
+        }
+        write_text(out, b",\"placeToken\":", place_token.as_deref());
+        write_number(out, b",\"position\":", *position);
+        write_number(out, b",\"waiting\":", *waiting);
+        write_number(out, b",\"ticketsLeft\":", *tickets_left);
+        match eta {
+            None => {}
+            Some(None) => out.extend_from_slice(b",\"eta\":null"),
+            Some(Some(eta)) => {
+                write_number(out, b",\"eta\":{\"lowSeconds\":", Some(eta.low_seconds));
+                write_number(out, b",\"highSeconds\":", Some(eta.high_seconds));
+                out.push(b'}');
+            }
+        }
+        if let Some(paused) = paused {
+            out.extend_from_slice(if *paused { b",\"paused\":true" } else { b",\"paused\":false" });
+        }
+        if let Some(time) = kept_until {
+            out.extend_from_slice(b",\"keptUntil\":");
+            write_time(out, *time);
+        }
+        write_number(out, b",\"pollAfterMs\":", *poll_after_ms);
+        if let Some(time) = opens_at {
+            out.extend_from_slice(b",\"opensAt\":");
+            write_time(out, *time);
+        }
+        write_text(out, b",\"activeToken\":", active_token.as_deref());
+        if let Some(time) = expires_at {
+            out.extend_from_slice(b",\"expiresAt\":");
+            write_time(out, *time);
+        }
+        out.push(b'}');
+    }
+}
+
+fn write_time(out: &mut Vec<u8>, time: Millis) {
+    match time.rfc3339() {
+        Some(text) => {
+            out.push(b'"');
+            out.extend_from_slice(&text);
+            out.push(b'"');
+        }
+        None => write_value(out, &time),
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, before: &[u8], number: Option<u64>) {
+    if let Some(number) = number {
+        out.extend_from_slice(before);
+        write_value(out, &number);
+    }
+}
+
+fn write_text(out: &mut Vec<u8>, before: &[u8], text: Option<&str>) {
+    let Some(text) = text else { return };
+    out.extend_from_slice(before);
+    // Tokens need no escaping; whatever else stands there gets it. Looked through to the end, which is quicker than
+    // stopping at the first that does.
+    let escapes = text.bytes().fold(false, |some, byte| some | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
+    if escapes {
+        write_value(out, text);
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
+}
+
+fn write_value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("texts and numbers are always JSON");
 }
 
 /// `null` on the wire is a value of its own.
@@ -319,6 +440,36 @@ mod tests {
             json!({"event":"queue-updated","data":{"eventId":"e","asOf":"1970-01-01T00:00:00.000Z","status":"WAITING","eta":null}})
         );
         assert_eq!(serde_json::from_value::<ServerMessage>(sent).unwrap(), ServerMessage::QueueUpdated(status));
+    }
+
+    #[test]
+    fn statuses_are_written_as_serde_does() {
+        let event = EventId::new("A-1.b_2").unwrap();
+        let states = [QueueState::Scheduled, QueueState::Waiting, QueueState::Active, QueueState::Ended];
+        for (n, state) in states.into_iter().enumerate() {
+            let mut status = QueueStatus::bare(event.clone(), Millis(1_700_000_000_007 + n as u64), state);
+            let same = |status: &QueueStatus| {
+                let mut written = Vec::new();
+                status.write_json(&mut written);
+                assert_eq!(String::from_utf8(written).unwrap(), serde_json::to_string(status).unwrap());
+            };
+            same(&status);
+            status.reason = Some(EndReason::QueueReset);
+            status.place_token = Some("AX3cB4QU25IswRYuzQ-_".into());
+            status.position = Some(u64::MAX);
+            status.waiting = Some(0);
+            status.tickets_left = Some(12);
+            status.eta = Some(None);
+            same(&status);
+            status.eta = Some(Some(Eta { low_seconds: 7, high_seconds: 90 }));
+            status.paused = Some(n % 2 == 0);
+            status.kept_until = Some(Millis(u64::MAX));
+            status.poll_after_ms = Some(1830);
+            status.opens_at = Some(Millis(0));
+            status.active_token = Some("a.b.c \" \\ \n \u{1} é".into());
+            status.expires_at = Some(Millis(1_800_000_000_000));
+            same(&status);
+        }
     }
 
     #[test]

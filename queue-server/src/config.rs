@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use queue_core::limits::JOIN_BATCH_MAX;
 use queue_core::service::{
     config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
     keyfiles::{self, SECRET_CHARS_MIN, SigningKeys},
@@ -85,6 +86,13 @@ pub const OWN: &[Setting] = &[
     )
     .or("16384"),
     Setting::value(
+        "join-batch",
+        "USHER_JOIN_BATCH",
+        "COUNT",
+        "Joins that go to Redis in one call, at most (1-128); with 1 each goes by itself",
+    )
+    .or("128"),
+    Setting::value(
         "address-joins-per-minute",
         "USHER_ADDRESS_JOINS_PER_MINUTE",
         "COUNT",
@@ -138,6 +146,8 @@ pub struct Config {
     pub address_sockets: u32,
     /// Open WebSockets, at most.
     pub sockets_max: usize,
+    /// Joins in one call of the store, at most.
+    pub join_batch: usize,
     pub site: Site,
 }
 
@@ -165,6 +175,7 @@ impl Config {
             address_joins_per_minute: raw.number("address-joins-per-minute", 0, ADDRESS_LIMIT_MAX) as u32,
             address_sockets: raw.number("address-sockets", 0, ADDRESS_LIMIT_MAX) as u32,
             sockets_max: raw.number("sockets-max", 1, SOCKETS_MAX) as usize,
+            join_batch: raw.number("join-batch", 1, JOIN_BATCH_MAX as u64) as usize,
             key_publish: Duration::from_secs(raw.number("key-publish-seconds", 0, KEY_PUBLISH_SECONDS_MAX)),
             site,
         }

@@ -79,6 +79,7 @@ impl Server {
         };
         let node_options = NodeOptions {
             sockets_max: config.sockets_max,
+            join_batch: config.join_batch,
             user_tokens: entrance.wants_users(),
             ..NodeOptions::default()
         };

@@ -24,13 +24,20 @@ use crate::{
 
 /// Joins under way at a time while visitors are prepared.
 const JOINING_MAX: usize = 64;
-const STATUS_VISITORS: usize = 2_000;
+const STATUS_VISITORS: usize = 100_000;
 const VERIFY_VISITORS: usize = 500;
 const HOLD_VISITORS: usize = 12_500;
 const HOLD_ROWS: u32 = 400;
 const HOLD_SEATS_PER_ROW: u32 = 250;
-/// More than any number of visitors prepared here.
+/// More than any number of sessions prepared here.
 const ROOM_FOR_ALL: u32 = 100_000;
+
+/// A queue server to compare ours with, and its Redis.
+#[derive(Debug)]
+struct Twin {
+    queue: Server,
+    redis: Redis,
+}
 
 /// Servers and visitors of one row.
 #[derive(Debug)]
@@ -42,6 +49,8 @@ pub struct Scene {
     queue: Server,
     tickets: Option<Server>,
     hello: Option<(Child, SocketAddr)>,
+    /// The same server on a Redis of its own, with other settings.
+    twin: Option<Twin>,
     http: reqwest::Client,
     args: Option<Vec<String>>,
 }
@@ -60,30 +69,40 @@ impl Scene {
         for name in names {
             redis.push(Redis::start(name, &folder).await?);
         }
+        let twin_redis = if row == Row::JoinTogether { Some(Redis::start("redis-twin", &folder).await?) } else { None };
+        let twin_store = twin_redis.as_ref().map(Redis::url).unwrap_or_default();
         let store = |number: usize| redis.get(number).map_or_else(|| "memory".to_owned(), Redis::url);
         let setup = |name, listen, ops, store, flags| {
             let state_dir = folder.as_path();
             Setup { name, listen, ops, store, state_dir, operator_token: &operator_token, flags, threads: Some(1) }
         };
-        let (public, ops, queue_store) = (free_port()?, free_port()?, store(0));
+        let (public, ops, queue_store, tickets_store) = (free_port()?, free_port()?, store(0), store(1));
         let queue = setup("queue-server", public, ops, &queue_store, vec![]).start("queue-server", &folder).await?;
         let tickets = if row == Row::Hold {
             let flags = vec![format!("--jwks={}/.well-known/jwks.json", queue.url), format!("--queue={queue_store}")];
-            let tickets = setup("ticket-server", free_port()?, free_port()?, &store(1), flags)
+            let tickets = setup("ticket-server", free_port()?, free_port()?, &tickets_store, flags)
                 .start("ticket-server", &folder)
                 .await?;
             Some(tickets)
         } else {
             None
         };
+        let twin = match twin_redis {
+            Some(redis) => {
+                let flags = vec!["--join-batch=1".to_owned()];
+                let twin = setup("queue-twin", free_port()?, free_port()?, &twin_store, flags);
+                Some(Twin { queue: twin.start("queue-server", &folder).await?, redis })
+            }
+            None => None,
+        };
         let http = api::client()?;
-        Ok(Self { row, folder, operator_token, redis, queue, tickets, hello: None, http, args: None })
+        Ok(Self { row, folder, operator_token, redis, queue, tickets, hello: None, twin, http, args: None })
     }
 
     /// Prepares a round and says what the script needs to know. What does not change is prepared once.
     pub async fn prepare(&mut self, round: u32) -> Result<Vec<String>> {
         let args = match (self.row, &self.args) {
-            (Row::JoinRedis | Row::JoinMemory, _) => self.prepare_join(round).await?,
+            (Row::JoinRedis | Row::JoinTogether | Row::JoinMemory, _) => self.prepare_join(round).await?,
             (Row::Hold, _) => self.prepare_hold(round).await?,
             (_, Some(args)) => args.clone(),
             (_, None) => self.prepare_visitors().await?,
@@ -97,15 +116,25 @@ impl Scene {
     }
 
     async fn create(&self, event: &str, capacity: u32) -> Result<Queue> {
-        let policy = json!({"capacity": capacity, "activeTtlSeconds": 3600, "claimSeconds": 3600});
-        self.operator(&self.queue).put_queue(event, &policy).await.context("creating the queue event")?;
-        Ok(Queue::new(self.http.clone(), &self.queue.url, event))
+        self.create_on(&self.queue, event, capacity).await
+    }
+
+    async fn create_on(&self, server: &Server, event: &str, capacity: u32) -> Result<Queue> {
+        let policy =
+            json!({"capacity": capacity, "activeTtlSeconds": 3600, "claimSeconds": 3600, "graceSeconds": 3600});
+        self.operator(server).put_queue(event, &policy).await.context("creating the queue event")?;
+        Ok(Queue::new(self.http.clone(), &server.url, event))
     }
 
     async fn prepare_join(&mut self, round: u32) -> Result<Vec<String>> {
         let event = format!("join-{round}");
         let queue = self.create(&event, 1).await?;
         queue.check(None).await.context("filling the only slot")?;
+        if let Some(twin) = &self.twin {
+            let queue = self.create_on(&twin.queue, &event, 1).await?;
+            queue.check(None).await.context("filling the twin's only slot")?;
+            return Ok(vec![event]);
+        }
         self.start_hello(&format!("{}/api/v1/queue/check/{event}", self.queue.url), reqwest::Method::POST, None)
             .await?;
         Ok(vec![event])
@@ -204,30 +233,16 @@ impl Scene {
     /// A round of ours.
     pub async fn round(&self, load: &Load, script: Script, args: &[String]) -> Result<Round> {
         let server = self.tickets.as_ref().unwrap_or(&self.queue);
-        let redis = || -> Result<Duration> { self.redis.last().map_or(Ok(Duration::ZERO), |redis| redis.child.cpu()) };
-        let before = (server.child.cpu()?, redis()?);
-        let counted = load.run(&server.url, script, args).await?;
-        Ok(Round {
-            requests: counted.requests,
-            per_second: counted.per_second,
-            refused: counted.refused,
-            server: server.child.cpu()? - before.0,
-            redis: redis()? - before.1,
-        })
+        round_of(&server.child, &server.url, self.redis.last(), load, script, args).await
     }
 
-    /// The same round against hello-world.
-    pub async fn hello_round(&self, load: &Load, script: Script, args: &[String]) -> Result<Round> {
+    /// The same round against what it is compared with.
+    pub async fn other_round(&self, load: &Load, script: Script, args: &[String]) -> Result<Round> {
+        if let Some(Twin { queue, redis }) = &self.twin {
+            return round_of(&queue.child, &queue.url, Some(redis), load, script, args).await;
+        }
         let (child, address) = self.hello.as_ref().context("hello does not run")?;
-        let before = child.cpu()?;
-        let counted = load.run(&format!("http://{address}"), script, args).await?;
-        Ok(Round {
-            requests: counted.requests,
-            per_second: counted.per_second,
-            refused: counted.refused,
-            server: child.cpu()? - before,
-            redis: Duration::ZERO,
-        })
+        round_of(child, &format!("http://{address}"), None, load, script, args).await
     }
 
     /// Ends everything.
@@ -238,11 +253,42 @@ impl Scene {
         if let Some(tickets) = self.tickets {
             tickets.child.stop().await;
         }
+        if let Some(Twin { queue, redis }) = self.twin {
+            queue.child.stop().await;
+            redis.child.stop().await;
+        }
         self.queue.child.stop().await;
         for redis in self.redis {
             redis.child.stop().await;
         }
     }
+}
+
+async fn round_of(
+    server: &Child,
+    url: &str,
+    redis: Option<&Redis>,
+    load: &Load,
+    script: Script,
+    args: &[String],
+) -> Result<Round> {
+    let redis_now = async || -> Result<(Duration, u64)> {
+        match redis {
+            Some(redis) => Ok((redis.child.cpu()?, redis.commands_total().await?)),
+            None => Ok((Duration::ZERO, 0)),
+        }
+    };
+    let before = (server.cpu()?, redis_now().await?);
+    let counted = load.run(url, script, args).await?;
+    let after = (server.cpu()?, redis_now().await?);
+    Ok(Round {
+        requests: counted.requests,
+        per_second: counted.per_second,
+        refused: counted.refused,
+        server: after.0 - before.0,
+        redis: after.1.0 - before.1.0,
+        commands: after.1.1 - before.1.1,
+    })
 }
 
 fn first_line(file: &str) -> Result<String> {

@@ -1,7 +1,8 @@
 //! What a line remembers of the past: why somebody ended, and when somebody joined.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use super::Map;
 use crate::{
     ids::{Millis, Seq, VisitorId},
     limits::{ENDED_KEPT_MS, JOINED_ENTRIES_MAX, JOINED_TRIM_MAX},
@@ -11,10 +12,10 @@ use crate::{
 /// What became of whom, for one to two times [`ENDED_KEPT_MS`]: two generations that take turns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndedLog {
-    pub visitors: HashMap<VisitorId, (Seq, EndReason)>,
-    pub visitors_old: HashMap<VisitorId, (Seq, EndReason)>,
-    pub sessions: HashMap<Seq, EndReason>,
-    pub sessions_old: HashMap<Seq, EndReason>,
+    pub visitors: Map<VisitorId, (Seq, EndReason)>,
+    pub visitors_old: Map<VisitorId, (Seq, EndReason)>,
+    pub sessions: Map<Seq, EndReason>,
+    pub sessions_old: Map<Seq, EndReason>,
     pub rotated: Millis,
 }
 

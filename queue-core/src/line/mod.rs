@@ -12,12 +12,16 @@ pub mod memory;
 mod model;
 pub mod rate;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub use command::*;
 pub use model::{Line, Session};
 
 use crate::ids::{EventId, Generation, Millis};
+
+/// A map whose keys nobody outside can choose: visitors are random or authenticated, numbers are handed out. So a
+/// fast hash, seeded anew for each map, will do.
+pub type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// All lines of one deployment.
 #[derive(Debug, Default)]

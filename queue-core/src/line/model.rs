@@ -1,8 +1,9 @@
 //! One event's line: its state and its transitions.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    Map,
     bitmap::Bitmap,
     command::*,
     memory::{EndedLog, Timeline},
@@ -48,12 +49,12 @@ pub struct Line {
     pub swept: Millis,
     pub totals: Totals,
     pub waiting: BTreeMap<Rank, VisitorId>,
-    pub ranks: HashMap<VisitorId, Rank>,
+    pub ranks: Map<VisitorId, Rank>,
     pub present: Bitmap,
     pub seen: BTreeMap<u64, Bitmap>,
-    pub sessions: HashMap<VisitorId, Session>,
+    pub sessions: Map<VisitorId, Session>,
     pub by_end: BTreeSet<(Millis, VisitorId)>,
-    pub by_seq: HashMap<Seq, VisitorId>,
+    pub by_seq: Map<Seq, VisitorId>,
     pub ended: EndedLog,
     pub timeline: Timeline,
 }
@@ -77,12 +78,12 @@ impl Line {
             swept: now,
             totals: Totals::default(),
             waiting: BTreeMap::new(),
-            ranks: HashMap::new(),
+            ranks: Map::default(),
             present: Bitmap::default(),
             seen: BTreeMap::new(),
-            sessions: HashMap::new(),
+            sessions: Map::default(),
             by_end: BTreeSet::new(),
-            by_seq: HashMap::new(),
+            by_seq: Map::default(),
             ended: EndedLog { rotated: now, ..EndedLog::default() },
             timeline: Timeline::default(),
         }

@@ -31,6 +31,11 @@ pub fn scope<F: Future>(trace: TraceContext, future: F) -> impl Future<Output = 
     CURRENT.scope(RefCell::new(Context { trace, event: None, visitor: None }), future)
 }
 
+/// Does what needs no waiting as the work of one request.
+pub fn sync_scope<T>(trace: TraceContext, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(RefCell::new(Context { trace, event: None, visitor: None }), work)
+}
+
 /// Takes what is known now along with a future that another task is to run.
 pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let known = current();

@@ -2,6 +2,7 @@
 //! life of the process. Everything here does I/O; nothing here knows what a queue or a ticket is.
 
 pub mod caps;
+pub mod checked;
 pub mod config;
 pub mod context;
 pub mod http;

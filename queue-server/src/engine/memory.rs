@@ -58,6 +58,32 @@ impl MemoryEngine {
         let _ = self.signals.send(signal);
     }
 
+    fn carry_out(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Result<Applied, EngineError> {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        let changes = matches!(
+            command,
+            Command::Configure(_)
+                | Command::Pause
+                | Command::Resume
+                | Command::Drain
+                | Command::Stock(_)
+                | Command::Remove
+        );
+        let mut ended = Vec::new();
+        let mut lines = self.lines.lock();
+        // The clock is read under the lock, so that time never runs backward from one command to the next.
+        let applied = lines.apply(event, expected, command, (self.clock)(), &mut ended)?;
+        // Signals leave in the order of the transitions.
+        self.tell(event, changes, &applied, ended);
+        drop(lines);
+        Ok(applied)
+    }
+
     fn tell(&self, event: &EventId, changes: bool, applied: &Applied, ended: Vec<Ended>) {
         let generation = applied.generation;
         if let Outcome::Admitted(admitted) = &applied.outcome
@@ -91,24 +117,16 @@ impl Engine for MemoryEngine {
         expected: Option<Generation>,
         command: Command,
     ) -> Result<Applied, EngineError> {
-        self.commands.fetch_add(1, Ordering::Relaxed);
-        let changes = matches!(
-            command,
-            Command::Configure(_)
-                | Command::Pause
-                | Command::Resume
-                | Command::Drain
-                | Command::Stock(_)
-                | Command::Remove
-        );
-        let mut ended = Vec::new();
-        let mut lines = self.lines.lock();
-        // The clock is read under the lock, so that time never runs backward from one command to the next.
-        let applied = lines.apply(event, expected, command, (self.clock)(), &mut ended)?;
-        // Signals leave in the order of the transitions.
-        self.tell(event, changes, &applied, ended);
-        drop(lines);
-        Ok(applied)
+        self.carry_out(event, expected, command)
+    }
+
+    fn apply_at_once(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Option<Result<Applied, EngineError>> {
+        Some(self.carry_out(event, expected, command))
     }
 
     async fn events(&self) -> Result<Vec<EventId>, EngineError> {

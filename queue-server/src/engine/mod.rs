@@ -87,6 +87,17 @@ pub trait Engine: Send + Sync + 'static {
         command: Command,
     ) -> Result<Applied, EngineError>;
 
+    /// [`Engine::apply`] without waiting; `None` from an engine that cannot.
+    fn apply_at_once(
+        &self,
+        event: &EventId,
+        expected: Option<Generation>,
+        command: Command,
+    ) -> Option<Result<Applied, EngineError>> {
+        let _ = (event, expected, command);
+        None
+    }
+
     /// All events there are.
     async fn events(&self) -> Result<Vec<EventId>, EngineError>;
 

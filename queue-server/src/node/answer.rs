@@ -1,7 +1,7 @@
 //! How a visitor's place becomes the contract's `QueueStatus`.
 
 use queue_core::{
-    ids::{Generation, Jti, Millis, Seq, VisitorId},
+    ids::{Jti, Millis, VisitorId},
     wire::{EndReason, QueueState, QueueStatus},
 };
 
@@ -67,19 +67,6 @@ pub fn active(
 
 pub fn ended(line: &LocalLine, now: Millis, reason: EndReason) -> QueueStatus {
     QueueStatus::ended(line.event.clone(), now, reason)
-}
-
-/// With the token of the place.
-pub fn with_place(
-    node: &Node,
-    line: &LocalLine,
-    mut status: QueueStatus,
-    visitor: &VisitorId,
-    seq: Seq,
-    generation: Generation,
-) -> QueueStatus {
-    status.place_token = Some(node.keys.place_token(&line.event, visitor, seq, generation));
-    status
 }
 
 #[cfg(test)]

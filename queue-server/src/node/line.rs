@@ -18,10 +18,16 @@ use queue_core::{
     positions::PositionIndex,
     wire::Eta,
 };
-use tokio::sync::{Notify, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Node, heard::Heard, joins, metrics::LineMetrics, push::Slot};
+use super::{
+    Node,
+    heard::Heard,
+    joins::{self, Joins},
+    metrics::LineMetrics,
+    push::Slot,
+};
 
 /// A view is told from until it is this old.
 pub const VIEW_AGE_MS_MAX: u64 = 2_000;
@@ -73,7 +79,9 @@ pub struct LocalLine {
     pub slots: Mutex<Slots>,
     pub metrics: LineMetrics,
     /// Joins on their way to the store.
-    pub joins: mpsc::Sender<joins::Job>,
+    pub joins: Arc<Joins>,
+    /// Ends the task that sends them.
+    _gathering: DropGuard,
     /// Who left the line after the view was read, and when this node heard of it.
     left: Mutex<HashMap<VisitorId, Millis>>,
     /// Nothing is told from views before this: an operator changed the line.
@@ -100,8 +108,8 @@ impl LocalLine {
         node: &Arc<Node>,
     ) -> Self {
         let Description { policy, summary } = described;
-        let (joins, jobs) = mpsc::channel(joins::WAITING_JOINS_MAX);
-        node.spawn(joins::gather(node.clone(), event.clone(), jobs));
+        let (joins, over) = (Arc::<Joins>::default(), CancellationToken::new());
+        node.spawn(joins::gather(node, event.clone(), joins.clone(), over.clone()));
         let metrics = LineMetrics::new(node.labels.label(event.as_str()));
         metrics.capacity(policy.capacity);
         Self {
@@ -127,6 +135,7 @@ impl LocalLine {
             slots: Mutex::default(),
             metrics,
             joins,
+            _gathering: over.drop_guard(),
             left: Mutex::default(),
             changed: 0.into(),
             asked: now.0.into(),

@@ -86,6 +86,7 @@ pub struct LineMetrics {
     active: Share,
     capacity: Share,
     joins: Counter,
+    joins_waiting: Share,
     admissions: Counter,
     wait: Histogram,
 }
@@ -97,6 +98,7 @@ impl LineMetrics {
             active: Share::new(gauge!("usher_queue_active", "event" => event.clone())),
             capacity: Share::new(gauge!("usher_queue_capacity", "event" => event.clone())),
             joins: counter!("usher_queue_joins_total", "event" => event.clone()),
+            joins_waiting: Share::new(gauge!("usher_queue_joins_waiting", "event" => event.clone())),
             admissions: counter!("usher_queue_admissions_total", "event" => event.clone()),
             wait: histogram!("usher_queue_wait_duration_seconds"),
             event,
@@ -108,9 +110,15 @@ impl LineMetrics {
         self.active.set(active);
     }
 
+    /// So many joins wait for the store.
+    pub fn joins_waiting(&self, count: usize) {
+        self.joins_waiting.set(count as u64);
+    }
+
     /// The event is no more.
     pub fn removed(&self) {
         self.line(0, 0);
+        self.joins_waiting(0);
         self.capacity(0);
     }
 
@@ -164,6 +172,7 @@ fn describe() {
     describe_counter!("usher_queue_store_commands_total", "Commands this node sent to the store.");
     describe_gauge!("usher_queue_store_up", "1 while the store can be asked, else 0.");
     describe_counter!("usher_queue_joins_refused_total", "Joins refused because too many waited for the store.");
+    describe_gauge!("usher_queue_joins_waiting", "Joins that wait for the store on this node, by event.");
     describe_histogram!("usher_queue_join_batch_size", "Joins that went to the store in one call.");
     describe_counter!("usher_queue_malformed_messages_total", "Messages from other servers that could not be read.");
 }

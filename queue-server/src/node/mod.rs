@@ -6,6 +6,7 @@
 mod admission;
 mod answer;
 mod audit;
+mod backlog;
 mod following;
 mod frames;
 mod heard;
@@ -19,6 +20,7 @@ mod outlet;
 mod outlets;
 mod places;
 mod push;
+mod randomness;
 mod ring;
 mod sessions;
 mod show;
@@ -37,6 +39,7 @@ use parking_lot::Mutex;
 use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Millis},
+    limits::JOIN_BATCH_MAX,
     line::{Applied, Command, Refusal},
     service::{
         context,
@@ -55,7 +58,7 @@ pub use line::LocalLine;
 pub use operator::{Overview, VisitorView};
 pub use outlet::{Gone, Last, Outlet, Turn, Word, text_frame, uptime_ms};
 pub use outlets::Outlets;
-pub use places::Who;
+pub use places::{Begun, Joining, Who};
 pub use push::text;
 pub use ring::Found;
 pub use sweep::stretch_bytes as sweep_stretch_bytes;
@@ -84,6 +87,8 @@ pub struct NodeOptions {
     pub sockets_max: usize,
     /// Whether a new place needs a user token; a place token only finds a place that is still there then.
     pub user_tokens: bool,
+    /// Joins that go to the store in one call, at most; with 1 each goes by itself, at once.
+    pub join_batch: usize,
 }
 
 impl Default for NodeOptions {
@@ -93,6 +98,7 @@ impl Default for NodeOptions {
             idle_tick: Duration::from_secs(10),
             sockets_max: 500_000,
             user_tokens: false,
+            join_batch: JOIN_BATCH_MAX,
         }
     }
 }
@@ -104,7 +110,8 @@ pub struct Node {
     engine: Arc<dyn Engine>,
     keys: Keys,
     options: NodeOptions,
-    lines: DashMap<EventId, Arc<LocalLine>>,
+    /// Names from outside are looked up here, but only events that an operator has made are in it.
+    lines: DashMap<EventId, Arc<LocalLine>, foldhash::quality::RandomState>,
     unknown: Mutex<HashMap<EventId, Instant>>,
     sessions: sessions::SessionCache,
     labels: EventLabels,
@@ -123,7 +130,7 @@ impl Node {
             engine,
             keys,
             options,
-            lines: DashMap::new(),
+            lines: DashMap::default(),
             unknown: Mutex::default(),
             sessions: sessions::SessionCache::default(),
             labels: EventLabels::default(),
@@ -232,6 +239,13 @@ impl Node {
             Ok(()) => ApiError::new(Code::EventNotFound),
             Err(_) => ApiError::new(Code::StoreUnavailable).log("the store has lost the event"),
         }
+    }
+
+    /// The line of this name, if this node knows it.
+    pub fn known_line(&self, event: &str) -> Option<Arc<LocalLine>> {
+        let line = self.lines.get(event)?.clone();
+        context::note_event(&line.event);
+        Some(line)
     }
 
     /// The line of `event`; one look at the store if this node does not know it.

@@ -12,7 +12,7 @@ use queue_core::{
 };
 use tokio::time::Instant;
 
-use super::{LocalLine, Node, answer, api_error, broken, joins};
+use super::{LocalLine, Node, answer, api_error, broken, joins, randomness};
 use crate::engine::EngineError;
 
 /// What a join came to, with what a socket needs to follow it.
@@ -26,6 +26,16 @@ pub struct Joining {
     pub status: QueueStatus,
 }
 
+/// A join that was begun.
+pub enum Begun {
+    /// It is done.
+    Done(Joining),
+    /// It waits for the store.
+    Waits(joins::Waiting),
+    /// It could not be done so, for this visitor: [`Node::join`].
+    Not(VisitorId),
+}
+
 /// Who joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
@@ -37,15 +47,46 @@ pub enum Who {
     Holder(PlaceClaims),
 }
 
+impl Who {
+    /// Whether they show a place already.
+    const fn holds(&self) -> bool {
+        matches!(self, Self::Holder(_))
+    }
+}
+
 impl Node {
     /// Joins, or finds the visitor's place again.
     pub async fn check(self: &Arc<Self>, event: &EventId, who: Who) -> Result<QueueStatus, ApiError> {
         self.join(event, who).await.map(|joining| joining.status)
     }
 
+    /// Whoever is new and would have to wait too long for the store is refused before anything is made for them.
+    pub fn may_join(&self, line: &LocalLine) -> Result<(), ApiError> {
+        if line.joins.backlog.refuses() { Err(joins::overloaded(self)) } else { Ok(()) }
+    }
+
+    /// [`Node::check`] of a line that is known, without waiting where the engine does not make us wait.
+    pub fn begin_join(&self, line: &Arc<LocalLine>, who: Who) -> Result<Begun, ApiError> {
+        let holds = who.holds();
+        let visitor = match who {
+            Who::Anonymous => anonymous()?,
+            Who::User(visitor) => visitor,
+            Who::Holder(claims) => claims.visitor,
+        };
+        context::note_visitor(&visitor);
+        if joins::gathers(self) {
+            return joins::enqueue(self, line, visitor, holds).map(Begun::Waits);
+        }
+        match joins::join_at_once(self, line, &visitor) {
+            Some(answer) => self.joining(line.clone(), visitor, answer).map(Begun::Done),
+            None => Ok(Begun::Not(visitor)),
+        }
+    }
+
     /// [`Node::check`], with what a socket needs.
     pub async fn join(self: &Arc<Self>, event: &EventId, who: Who) -> Result<Joining, ApiError> {
         let line = self.line(event).await?;
+        let holds = who.holds();
         let visitor = match who {
             Who::Anonymous => anonymous()?,
             Who::User(visitor) => visitor,
@@ -57,9 +98,19 @@ impl Node {
             }
         };
         context::note_visitor(&visitor);
-        let answer = joins::join(self, &line, visitor.clone()).await?;
+        let answer = joins::join(self, &line, visitor.clone(), holds).await?;
+        self.joining(line, visitor, answer)
+    }
+
+    /// What is told of a join's answer.
+    pub(super) fn joining(
+        &self,
+        line: Arc<LocalLine>,
+        visitor: VisitorId,
+        answer: joins::JoinAnswer,
+    ) -> Result<Joining, ApiError> {
         let (now, generation) = (answer.now, answer.generation);
-        let (seq, active, status) = match answer.place {
+        let (seq, active, mut status) = match answer.place {
             Place::Waiting { seq, position, .. } => {
                 let at = answer::Waiting {
                     as_of: now,
@@ -77,7 +128,7 @@ impl Node {
             Place::Closed => return Err(ApiError::new(Code::QueueClosed)),
             Place::Full => return Err(ApiError::new(Code::QueueFull).retry_after_secs(10)),
         };
-        let status = answer::with_place(self, &line, status, &visitor, seq, generation);
+        status.place_token = Some(self.keys.place_token(&line.event, &visitor, seq, generation));
         Ok(Joining { line, visitor, seq, generation, active, status })
     }
 
@@ -94,18 +145,25 @@ impl Node {
     /// Where the holder of a place token stands: from what the node knows, if it does. A sign of life.
     pub async fn status(self: &Arc<Self>, event: &EventId, place: PlaceClaims) -> Result<QueueStatus, ApiError> {
         let line = self.line(event).await?;
+        match self.status_known(&line, &place) {
+            Some(status) => Ok(status),
+            None => self.ask_status(&line, place).await,
+        }
+    }
+
+    /// [`Node::status`], if this node knows it.
+    pub fn status_known(&self, line: &LocalLine, place: &PlaceClaims) -> Option<QueueStatus> {
         let now = self.now();
         line.ask(now);
-        if place.generation == line.generation()
-            && let Some(view) = line.fresh_view(now)
-        {
-            let rank = line.rank(place.seq);
-            if line.in_view(&view, rank, &place.visitor) {
-                line.hear(rank, now);
-                return Ok(answer::from_view(&line, &view, rank, now));
-            }
+        if place.generation != line.generation() {
+            return None;
         }
-        self.ask_status(&line, place).await
+        let view = line.fresh_view(now)?;
+        let rank = line.rank(place.seq);
+        line.in_view(&view, rank, &place.visitor).then(|| {
+            line.hear(rank, now);
+            answer::from_view(line, &view, rank, now)
+        })
     }
 
     async fn ask_status(&self, line: &LocalLine, place: PlaceClaims) -> Result<QueueStatus, ApiError> {
@@ -194,7 +252,7 @@ impl Node {
 
     /// What is known of a session, at most two seconds old. Asking is a sign of life.
     pub async fn session(self: &Arc<Self>, event: &EventId, jti: Jti) -> Result<SessionState, ApiError> {
-        if let Some(known) = self.sessions.get(event, jti) {
+        if let Some(known) = self.session_known(event, jti) {
             return Ok(known);
         }
         let line = self.line(event).await?;
@@ -202,6 +260,11 @@ impl Node {
         let state = self.ask_session(&line, jti).await?;
         self.sessions.put(event, jti, asked, state.clone());
         Ok(state)
+    }
+
+    /// [`Node::session`], if it was asked for lately.
+    pub fn session_known(&self, event: &EventId, jti: Jti) -> Option<SessionState> {
+        self.sessions.get(event, jti)
     }
 
     pub(super) async fn ask_session(&self, line: &LocalLine, jti: Jti) -> Result<SessionState, ApiError> {
@@ -217,7 +280,6 @@ impl Node {
 }
 
 fn anonymous() -> Result<VisitorId, ApiError> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| ApiError::internal("the system has no randomness"))?;
+    let random = randomness::sixteen().ok_or_else(|| ApiError::internal("the system has no randomness"))?;
     Ok(VisitorId::anonymous(random))
 }

@@ -11,7 +11,6 @@ mod pages;
 mod plain;
 mod site;
 mod tokens;
-mod verified;
 mod visitor;
 
 use std::sync::Arc;
@@ -20,7 +19,8 @@ use http::StatusCode;
 use queue_core::{
     codes::Code,
     ids::EventId,
-    service::http::{ApiError, App, Method, Request, Response, Router, empty},
+    service::checked::CheckedActive,
+    service::http::{ApiError, App, Method, Quick, Request, Response, Router, empty},
 };
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
@@ -30,7 +30,6 @@ pub use site::{EVENT_PLACEHOLDER, Site, origin_of};
 pub(crate) use tokens::explicit_place;
 
 use crate::{entrance::Entrance, node::Node, sockets};
-use verified::Verified;
 
 /// Bodies of all routes are at most so large.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -42,7 +41,7 @@ pub struct PublicApp {
     /// The tasks of open sockets.
     sockets: TaskTracker,
     entrance: Arc<Entrance>,
-    verified: Verified,
+    verified: CheckedActive,
     router: Router<PublicRoute>,
 }
 
@@ -68,7 +67,7 @@ pub enum PublicRoute {
 impl PublicApp {
     /// The public routes of a node.
     pub fn new(node: Arc<Node>, site: Site, entrance: Entrance, sockets: TaskTracker) -> Self {
-        let (entrance, verified) = (Arc::new(entrance), Verified::default());
+        let (entrance, verified) = (Arc::new(entrance), CheckedActive::default());
         Self { node, site, sockets, entrance, verified, router: Self::routes() }
     }
 
@@ -109,6 +108,15 @@ impl App for PublicApp {
 
     fn router(&self) -> &Router<PublicRoute> {
         &self.router
+    }
+
+    fn quick(&self, route: PublicRoute, request: &Request) -> Quick {
+        match route {
+            PublicRoute::Check => visitor::check_quickly(&self.node, &self.entrance, request),
+            PublicRoute::Status => visitor::status_quickly(&self.node, &self.entrance, request),
+            PublicRoute::Verify => gate::verify_quickly(&self.node, &self.verified, request),
+            _ => Quick::No,
+        }
     }
 
     async fn handle(&self, route: PublicRoute, request: Request) -> Result<Response, ApiError> {

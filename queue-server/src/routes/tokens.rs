@@ -3,8 +3,6 @@
 //! A place token travels as `x-usher-place`, as `Authorization: Bearer` or in a cookie, in this
 //! precedence; an active token as bearer or in a cookie. Tokens are never read from an address.
 
-use std::fmt::Write as _;
-
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use queue_core::{
     codes::Code,
@@ -13,17 +11,16 @@ use queue_core::{
         context,
         http::{ApiError, Request, Response},
     },
-    token::{
-        place::{PlaceClaims, PlaceKeys},
-        user::looks_like_jwt,
+    token::{place::PlaceClaims, user::looks_like_jwt},
+    wire::{
+        ACTIVE_COOKIE_PREFIX, PLACE_COOKIE_PREFIX, PLACE_HEADER, QueueState, QueueStatus, active_cookie, place_cookie,
     },
-    wire::{PLACE_HEADER, QueueState, QueueStatus, active_cookie, place_cookie},
 };
 
-/// How long a browser keeps a place token: each answer begins it anew.
-const PLACE_COOKIE_SECS: u64 = 24 * 3600;
-/// Room for what stands behind a cookie's value.
-const COOKIE_ATTRIBUTES_BYTES: usize = 80;
+use crate::node::Keys;
+
+/// A browser keeps a place token for a day: each answer begins it anew.
+const PLACE_COOKIE_ATTRIBUTES: &str = "; Max-Age=86400; Path=/; HttpOnly; SameSite=Lax";
 
 /// How a request shows its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ pub struct ShownPlace<'r> {
 /// With `users`, a bearer of the shape of a JWT is a user token: it says who asks, not where they stand.
 pub fn place<'r>(
     request: &'r Request,
-    keys: &PlaceKeys,
+    keys: &Keys,
     event: &EventId,
     users: bool,
 ) -> Result<Option<ShownPlace<'r>>, ApiError> {
@@ -76,8 +73,8 @@ pub fn explicit_place(request: &Request, users: bool) -> Result<Option<&str>, Ap
     }
 }
 
-fn read_place(token: &str, keys: &PlaceKeys, event: &EventId) -> Option<PlaceClaims> {
-    let claims = keys.verify(token).ok().filter(|claims| claims.event == *event)?;
+fn read_place(token: &str, keys: &Keys, event: &EventId) -> Option<PlaceClaims> {
+    let claims = keys.place().verify(token).ok().filter(|claims| claims.event == *event)?;
     context::note_visitor(&claims.visitor);
     Some(claims)
 }
@@ -88,39 +85,51 @@ pub fn actives<'r>(request: &'r Request, event: &EventId) -> [Option<(&'r str, S
     [request.bearer().map(|token| (token, Shown::Explicitly)), cookie.map(|token| (token, Shown::ByCookie))]
 }
 
-/// Sets the cookies that go with a status. `shown` is the place token to keep when the status has none.
-pub fn set_cookies(request: &Request, response: &mut Response, status: &QueueStatus, shown: &str) {
-    let secure = request.tls();
-    let token = status.place_token.as_deref().unwrap_or(shown);
-    set_cookie(response, &place_cookie(&status.event_id), token, PLACE_COOKIE_SECS, secure);
-    match (&status.active_token, status.expires_at) {
-        (Some(token), Some(expires)) if status.status == QueueState::Active => {
-            let name = active_cookie(&status.event_id);
-            set_cookie(response, &name, token, left_secs(status.as_of, expires), secure);
+/// What the cookies of an answer need to know of its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Jar {
+    secure: bool,
+    /// The browser has an active token of the event.
+    has_active: bool,
+}
+
+impl Jar {
+    /// What `request` says, for `event`.
+    pub fn of(request: &Request, event: &EventId) -> Self {
+        let has_active = request.headers().contains_key(COOKIE) && request.cookie(&active_cookie(event)).is_some();
+        Self { secure: request.tls(), has_active }
+    }
+
+    /// Sets the cookies that go with a status. `shown` is the place token to keep when the status has none.
+    pub fn set(self, response: &mut Response, status: &QueueStatus, shown: &str) {
+        let token = status.place_token.as_deref().unwrap_or(shown);
+        self.put(response, PLACE_COOKIE_PREFIX, &status.event_id, token, PLACE_COOKIE_ATTRIBUTES);
+        match (&status.active_token, status.expires_at) {
+            (Some(token), Some(expires)) if status.status == QueueState::Active => {
+                let age = left_secs(status.as_of, expires);
+                let attributes = format!("; Max-Age={age}; Path=/; HttpOnly; SameSite=Lax");
+                self.put(response, ACTIVE_COOKIE_PREFIX, &status.event_id, token, &attributes);
+            }
+            _ => self.forget_active(response, &status.event_id),
         }
-        _ => forget_active(request, response, &status.event_id),
     }
-}
 
-/// Takes an active token's cookie away from a browser that still has it: its session is over.
-pub fn forget_active(request: &Request, response: &mut Response, event: &EventId) {
-    if !request.headers().contains_key(COOKIE) {
-        return;
+    /// Takes an active token's cookie away from a browser that still has it: its session is over.
+    pub fn forget_active(self, response: &mut Response, event: &EventId) {
+        if self.has_active {
+            self.put(response, ACTIVE_COOKIE_PREFIX, event, "", "; Max-Age=0; Path=/; HttpOnly; SameSite=Lax");
+        }
     }
-    let name = active_cookie(event);
-    if request.cookie(&name).is_some() {
-        set_cookie(response, &name, "", 0, request.tls());
-    }
-}
 
-/// One line, written once: this is part of every join.
-fn set_cookie(response: &mut Response, name: &str, token: &str, max_age_secs: u64, secure: bool) {
-    let mut line = String::with_capacity(name.len() + token.len() + COOKIE_ATTRIBUTES_BYTES);
-    let secure = if secure { "; Secure" } else { "" };
-    // Writing to a string cannot fail.
-    let _ = write!(line, "{name}={token}; Max-Age={max_age_secs}; Path=/; HttpOnly; SameSite=Lax{secure}");
-    let line = HeaderValue::try_from(line).expect("identifiers and tokens are visible ASCII");
-    response.headers_mut().append(SET_COOKIE, line);
+    /// One line of just its length, so that it becomes a header without another copy: it is part of every join.
+    fn put(self, response: &mut Response, prefix: &str, event: &EventId, token: &str, attributes: &str) {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let parts = [prefix, event.as_str(), "=", token, attributes, secure];
+        let mut line = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| line.push_str(part));
+        let line = HeaderValue::try_from(line).expect("identifiers and tokens are visible ASCII");
+        response.headers_mut().append(SET_COOKIE, line);
+    }
 }
 
 /// Whole seconds until the session ends; 0 would take the cookie away at once.

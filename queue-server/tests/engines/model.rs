@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
 };
 
 use proptest::{
@@ -14,7 +14,7 @@ use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Rank, Seq, VisitorId},
     keys::{self, EVENTS, LineKeys},
     limits::{GRACE_MS_MAX, SEEN_PERIOD_MS},
-    line::{Command, Ended, Line, Lines, Refusal, Stock, bitmap::Bitmap},
+    line::{Command, Ended, Line, Lines, Map, Refusal, Stock, bitmap::Bitmap},
     policy::OnReturn,
     service::{
         redis::{Arg, Reply, Script, StoreError},
@@ -316,7 +316,7 @@ impl State {
             sessions.insert(format!("#{}", seq.0), visitor.to_string());
         }
         let log = &line.ended;
-        let ended = |visitors: &HashMap<_, _>, sessions: &HashMap<_, _>| {
+        let ended = |visitors: &Map<_, _>, sessions: &Map<_, _>| {
             let visitors = visitors.iter().map(|(v, (seq, reason))| log_entry(v, *seq, *reason));
             visitors.chain(sessions.iter().map(|(seq, reason)| session_entry(*seq, *reason))).collect()
         };

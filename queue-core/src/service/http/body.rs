@@ -50,16 +50,17 @@ impl hyper::body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.kind {
+        let Self { kind, guard } = &mut *self;
+        match kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.kind = Kind::Empty;
+                *kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Stream(stream) => {
                 let polled = stream.as_mut().poll_next(cx);
-                if let Some(guard) = &self.guard {
+                if let Some(guard) = guard {
                     guard.chunk(matches!(polled, Poll::Ready(Some(_))));
                 }
                 polled.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))

@@ -4,9 +4,11 @@
 //! for idling. Here each connection has one lazy timer: a request only writes down what happens, and
 //! the timer, when it fires, looks whether the connection is really overdue.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
 use super::linger::LingeringTcp;
-use super::pipeline::{App, Service, answer};
+use super::pipeline::{App, Service, Shared, answer};
 
 /// A request's head is at most so large.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -66,6 +68,7 @@ const IDLE: u8 = 3;
 pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) shared: Arc<Shared>,
     opened: Instant,
     state: AtomicU8,
     /// When it entered the state, in milliseconds after it was opened.
@@ -75,10 +78,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(peer: SocketAddr, local: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr, permit: OwnedSemaphorePermit, shared: Arc<Shared>) -> Self {
         Self {
             peer,
             local,
+            shared,
             opened: Instant::now(),
             state: AtomicU8::new(OPENING),
             since_ms: AtomicU64::new(0),
@@ -113,19 +117,33 @@ impl Connection {
 }
 
 /// Lives as long as an answer is being made and sent.
-pub(super) struct AnswerGuard(pub(super) Arc<Connection>);
+pub(super) struct AnswerGuard {
+    connection: Arc<Connection>,
+    /// When the answer was made: one that is whole by then is handed over at once, and needs no clock.
+    sent: Option<Instant>,
+}
 
 impl AnswerGuard {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, sent: None }
+    }
+
+    /// The answer was made at this instant.
+    pub(super) fn sent_at(&mut self, now: Instant) {
+        self.sent = Some(now);
+    }
+
     /// A streamed answer was asked for its next chunk; whether it had one. Until it is asked again,
     /// the peer has to read.
-    pub(super) fn chunk(&self, given: bool) {
-        self.0.enter(if given { SENDING } else { HANDLING }, Instant::now());
+    pub(super) fn chunk(&mut self, given: bool) {
+        self.sent = None;
+        self.connection.enter(if given { SENDING } else { HANDLING }, Instant::now());
     }
 }
 
 impl Drop for AnswerGuard {
     fn drop(&mut self) {
-        self.0.enter(IDLE, Instant::now());
+        self.connection.enter(IDLE, self.sent.unwrap_or_else(Instant::now));
     }
 }
 
@@ -171,13 +189,45 @@ pub(super) async fn serve<A: App>(
     draining: CancellationToken,
     killed: CancellationToken,
 ) {
-    let timeouts = service.options.timeouts;
     let handler = {
-        let (service, connection) = (service.clone(), connection.clone());
-        hyper::service::service_fn(move |request| answer(service.clone(), connection.clone(), request))
+        let connection = connection.clone();
+        let service = service.clone();
+        hyper::service::service_fn(move |request| answer(&service, &connection, request))
     };
     let http = service.http1.serve_connection(LingeringTcp::new(stream), handler).with_upgrades();
-    tokio::pin!(http);
+    let begin_to_drain = AtomicBool::new(false);
+    let watch = watch(&connection, &draining, &killed, &begin_to_drain);
+    tokio::pin!(http, watch);
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = http.as_mut().poll(cx) {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %connection.peer, %error, "connection ended");
+                }
+                return Poll::Ready(());
+            }
+            let Some(rung) = alarm.rung(cx.waker()) else { return Poll::Pending };
+            if watch.as_mut().poll(&mut Context::from_waker(&rung)).is_ready() {
+                return Poll::Ready(());
+            }
+            if !begin_to_drain.swap(false, Ordering::Relaxed) {
+                return Poll::Pending;
+            }
+            http.as_mut().graceful_shutdown();
+        }
+    })
+    .await;
+}
+
+/// Ends when the connection is overdue or killed; tells when it is to drain.
+async fn watch(
+    connection: &Connection,
+    draining: &CancellationToken,
+    killed: &CancellationToken,
+    begin_to_drain: &AtomicBool,
+) {
+    let timeouts = connection.shared.options.timeouts;
     // Whatever the connection does next, it is not overdue before this has passed.
     let soonest = timeouts.idle.min(timeouts.stall);
     let timer = sleep_until(connection.opened + timeouts.head.min(soonest));
@@ -186,12 +236,6 @@ pub(super) async fn serve<A: App>(
     loop {
         tokio::select! {
             biased;
-            ended = http.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(peer = %connection.peer, %error, "connection ended");
-                }
-                return;
-            }
             () = timer.as_mut() => {
                 let now = Instant::now();
                 let overdue = connection.overdue_at(&timeouts, drains);
@@ -203,11 +247,48 @@ pub(super) async fn serve<A: App>(
             }
             () = draining.cancelled(), if !drains => {
                 drains = true;
-                http.as_mut().graceful_shutdown();
+                begin_to_drain.store(true, Ordering::Relaxed);
                 timer.as_mut().reset(Instant::now() + timeouts.drain_head);
             }
             () = killed.cancelled() => return,
         }
+    }
+}
+
+/// Wakes a task and says that it was not for the connection's sake: timers and tokens are looked at only then,
+/// and not with each request.
+#[derive(Default)]
+struct Alarm(Option<Arc<Ring>>);
+
+struct Ring {
+    rung: AtomicBool,
+    task: Waker,
+}
+
+impl Alarm {
+    /// The waker to look with, if it rang, or if nobody has looked for this task yet.
+    fn rung(&mut self, task: &Waker) -> Option<Waker> {
+        match &self.0 {
+            Some(ring) if ring.task.will_wake(task) => {
+                ring.rung.swap(false, Ordering::Acquire).then(|| Waker::from(ring.clone()))
+            }
+            _ => {
+                let ring = Arc::new(Ring { rung: AtomicBool::new(false), task: task.clone() });
+                self.0 = Some(ring.clone());
+                Some(Waker::from(ring))
+            }
+        }
+    }
+}
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.task.wake_by_ref();
     }
 }
 

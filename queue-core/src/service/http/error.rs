@@ -125,7 +125,12 @@ impl ApiError {
     /// The answer that says it.
     pub fn into_response(self, trace: TraceId) -> Response {
         let status = self.code.info().status;
-        let body = serde_json::to_vec(&self.body(trace)).expect("an error body is plain data");
+        let body = match self.extra.as_deref() {
+            Some(Extra { message: Some(_), .. } | Extra { details: Some(_), .. }) => {
+                serde_json::to_vec(&self.body(trace)).expect("an error body is plain data")
+            }
+            _ => table_body(self.code.info(), trace),
+        };
         let mut response = Response::new(Body::full(body));
         *response.status_mut() = http::StatusCode::from_u16(status).expect("the table has valid statuses");
         let headers = response.headers_mut();
@@ -141,9 +146,35 @@ impl ApiError {
     }
 }
 
+/// The body of a code with nothing added to it, of which refusing under load makes many.
+fn table_body(info: CodeInfo, trace: TraceId) -> Vec<u8> {
+    let retryable = if info.retryable { "true}" } else { "false}" };
+    let trace = trace.hex();
+    let parts = [
+        &b"{\"code\":\""[..],
+        info.name.as_bytes(),
+        b"\",\"message\":\"",
+        info.message.as_bytes(),
+        b"\",\"traceId\":\"",
+        &trace,
+        b"\",\"retryable\":",
+        retryable.as_bytes(),
+    ];
+    parts.concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tables_bodies_need_no_escaping() {
+        for code in Code::ALL {
+            let (error, trace) = (ApiError::new(*code), TraceId::random());
+            let wanted = serde_json::to_string(&error.body(trace)).unwrap();
+            assert_eq!(String::from_utf8(table_body(error.info(), trace)).unwrap(), wanted);
+        }
+    }
 
     #[test]
     fn overload_always_says_when_to_come_back() {

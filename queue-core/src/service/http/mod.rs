@@ -2,8 +2,9 @@
 //! (`pipeline`) that does traces, errors, CORS and metrics, and what handlers need.
 //!
 //! A server implements [`App`]; what it answers is a [`Response`] or an [`ApiError`]. There are no
-//! layers: a hot request costs one routing lookup, no registry lookups and no boxed futures.
+//! layers: a hot request costs one routing lookup, no registry lookups and, where it needs not wait, no future.
 
+mod answering;
 mod body;
 mod connection;
 mod cookies;
@@ -26,8 +27,8 @@ pub use cors::Origins;
 pub use error::ApiError;
 pub use forwarded::TrustedProxies;
 pub use json::{BODY_BYTES_MAX, parse_json};
-pub use pipeline::App;
+pub use pipeline::{App, Later, Quick};
 pub use request::{Request, bearer};
-pub use response::{Response, asset, empty, html, json, matches_etag, page_headers, redirect, text};
+pub use response::{Response, asset, empty, html, json, json_bytes, matches_etag, page_headers, redirect, text};
 pub use router::{Method, Router};
 pub use server::{Bound, CONNECTIONS_MAX, HttpOptions, bind};

@@ -1,34 +1,28 @@
 //! What happens around every handler: trace, routing, panics, errors, CORS, metrics.
 
-use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HOST, HeaderValue};
 use http::{Method, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{AnswerGuard, Connection, HEADERS_MAX, HyperResponse};
+use super::answering::{Answering, Asked, Rest, Work, logged, panicked};
+use super::connection::{AnswerGuard, Connection, HEADERS_MAX};
 use super::cors;
 use super::error::ApiError;
 use super::request::Request;
-use super::request_metrics::{RequestMetrics, UNMATCHED};
+use super::request_metrics::RequestMetrics;
 use super::response::{Response, empty};
 use super::router::{Matched, Params, Router};
 use super::server::HttpOptions;
 use crate::codes::Code;
-use crate::service::trace::{TraceContext, TraceId};
+use crate::service::trace::TraceContext;
 use crate::service::{context, spans};
-
-const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
-const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-/// A correlation id is echoed up to this length.
-const CORRELATION_ID_BYTES_MAX: usize = 128;
 
 /// What a listener serves.
 pub trait App: Send + Sync + 'static {
@@ -45,123 +39,157 @@ pub trait App: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Answers without waiting for anything, where that can be done: a hot request then makes no future.
+    /// What it gives [`Quick::No`] goes to [`App::handle`], untouched.
+    fn quick(&self, route: Self::Route, request: &Request) -> Quick {
+        let _ = (route, request);
+        Quick::No
+    }
+
     /// Answers a request. Dropped at any await when the client goes away.
     fn handle(&self, route: Self::Route, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
+}
+
+/// What [`App::quick`] makes of a request.
+pub enum Quick {
+    /// The answer.
+    Done(Result<Response, ApiError>),
+    /// The answer is waited for, and needs the request no more.
+    Later(Later),
+    /// This one takes its time: [`App::handle`].
+    No,
+}
+
+/// An answer that is waited for.
+pub struct Later(pub(super) Work);
+
+impl Quick {
+    /// An answer that is waited for; with what the logs know of the request so far.
+    pub fn later(work: impl Future<Output = Result<Response, ApiError>> + Send + 'static) -> Self {
+        Self::Later(Later(Box::pin(context::carried(async move { logged(work.await) }))))
+    }
 }
 
 /// An app with what its listener adds.
 pub(super) struct Service<A: App> {
     pub(super) app: Arc<A>,
-    pub(super) options: Arc<HttpOptions>,
     pub(super) http1: http1::Builder,
     pub(super) metrics: RequestMetrics,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What all requests of a listener share.
+pub(super) struct Shared {
+    pub(super) options: HttpOptions,
     pub(super) draining: CancellationToken,
 }
 
-/// What the answer needs of a request that its handler has taken.
-struct Asked {
-    trace: TraceId,
-    correlation: Option<HeaderValue>,
-    /// The `Origin`, and whether it is allowed.
-    origin: Option<(HeaderValue, bool)>,
-    cacheable: bool,
+/// How an answer comes about.
+enum Begun {
+    Done(Result<Response, ApiError>),
+    Later(Work),
+}
+
+impl Begun {
+    fn into_work(self) -> Work {
+        match self {
+            Self::Done(result) => Box::pin(ready(logged(result))),
+            Self::Later(work) => work,
+        }
+    }
 }
 
 /// Answers one request; it never fails.
-pub(super) async fn answer<A: App>(
-    service: Arc<Service<A>>,
-    connection: Arc<Connection>,
+pub(super) fn answer<A: App>(
+    service: &Arc<Service<A>>,
+    connection: &Arc<Connection>,
     inner: http::Request<Incoming>,
-) -> Result<HyperResponse, Infallible> {
+) -> Answering<A> {
     let trace = TraceContext::of(inner.headers());
-    context::scope(trace, answer_traced(service, connection, inner, trace)).await
-}
-
-async fn answer_traced<A: App>(
-    service: Arc<Service<A>>,
-    connection: Arc<Connection>,
-    inner: http::Request<Incoming>,
-    trace: TraceContext,
-) -> Result<HyperResponse, Infallible> {
     let started = Instant::now();
     connection.begin(started);
-    let guard = AnswerGuard(connection.clone());
-    let method = inner.method().clone();
     let found = service.app.router().find(inner.method(), inner.uri().path());
     let endpoint = found.as_ref().map(|matched| matched.endpoint);
-    let request = Request {
-        params: found.as_ref().map(|matched| matched.params).unwrap_or_default(),
-        inner,
-        trace,
-        connection,
-        options: service.options.clone(),
-        draining: service.draining.clone(),
-    };
-    let asked = Asked::of(&request);
-    let allowed = asked.origin.as_ref().is_some_and(|(_, allowed)| *allowed);
-    let named = || {
-        let route = endpoint.map_or(UNMATCHED, |endpoint| service.app.router().endpoints()[endpoint].pattern);
-        let attributes = [KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
-        (format!("{method} {route}"), attributes.into())
-    };
-    let status = |handled: &std::thread::Result<Result<Response, ApiError>>| match handled {
-        Ok(Ok(response)) => response.status().as_u16(),
-        Ok(Err(error)) => error.info().status,
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
-    };
-    let work = AssertUnwindSafe(dispatch(&service, found, request, allowed)).catch_unwind();
-    let handled = spans::serve(&trace, named, status, work).await;
-    let result = handled.unwrap_or_else(|panic| Err(ApiError::internal(format_args!("panic: {}", text_of(&*panic)))));
-    let mut response = result.unwrap_or_else(|error| {
-        log_error(&error);
-        error.into_response(trace.id)
-    });
-    asked.finish(response.headers_mut());
-    let took = started.elapsed();
-    service.metrics.record(endpoint, response.status(), took);
-    // The route's pattern: an address may hold anything, a token pasted into it included.
-    let route = endpoint.map_or(UNMATCHED, |endpoint| service.app.router().endpoints()[endpoint].pattern);
-    let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    tracing::debug!(%method, route, status = response.status().as_u16(), took_us, "answered");
-    response.body_mut().guard = Some(guard);
-    Ok(response)
+    let params = found.as_ref().map(|matched| matched.params).unwrap_or_default();
+    let request = Request { params, inner, trace, connection: connection.clone() };
+    let rest = Rest { asked: Asked::of(&request), endpoint, started, guard: AnswerGuard::new(connection.clone()) };
+    context::sync_scope(trace, || {
+        let begun = catch_unwind(AssertUnwindSafe(|| begin(service, found, request, rest.asked.origin_allowed())));
+        match begun.unwrap_or_else(|panic| Begun::Done(Err(panicked(&*panic)))) {
+            begun if spans::enabled() => {
+                let work = rest.in_span(service, begun.into_work());
+                Answering::later(service.clone(), rest, work)
+            }
+            Begun::Done(result) => Answering::done(rest.finish(service, logged(result))),
+            Begun::Later(work) => Answering::later(service.clone(), rest, work),
+        }
+    })
 }
 
-async fn dispatch<A: App>(
-    service: &Service<A>,
+fn begin<A: App>(
+    service: &Arc<Service<A>>,
     found: Option<Matched<A::Route>>,
     request: Request,
     origin_allowed: bool,
-) -> Result<Response, ApiError> {
+) -> Begun {
+    let route = match admit(service, found.as_ref(), &request, origin_allowed) {
+        Ok(Admitted::To(route)) => route,
+        Ok(Admitted::Answered(response)) => return Begun::Done(Ok(response)),
+        Err(error) => return Begun::Done(Err(error)),
+    };
+    // A span holds the steps of its request, and those only where they are waited for in it.
+    let quick = if spans::enabled() { Quick::No } else { service.app.quick(route, &request) };
+    match quick {
+        Quick::Done(result) => Begun::Done(result),
+        Quick::Later(Later(work)) => Begun::Later(work),
+        Quick::No => {
+            let (app, trace) = (service.app.clone(), request.trace);
+            Begun::Later(Box::pin(context::scope(trace, async move { logged(app.handle(route, request).await) })))
+        }
+    }
+}
+
+/// A request that may go on to its route, or whose answer needs none.
+enum Admitted<R> {
+    To(R),
+    Answered(Response),
+}
+
+fn admit<A: App>(
+    service: &Service<A>,
+    found: Option<&Matched<A::Route>>,
+    request: &Request,
+    origin_allowed: bool,
+) -> Result<Admitted<A::Route>, ApiError> {
     if request.headers().len() > HEADERS_MAX {
         return Err(Code::HeadTooLarge.into());
     }
-    if !names_one_host(&request) {
+    if !names_one_host(request) {
         return Err(Code::MalformedRequest.into());
     }
-    if let Some(limit) = &service.options.address_requests {
+    if let Some(limit) = &service.shared.options.address_requests {
         limit.admit(request.client_ip().into())?;
     }
-    let route = found.as_ref().and_then(|matched| matched.route);
+    let route = found.and_then(|matched| matched.route);
     let options = route.is_none() && request.method() == Method::OPTIONS;
     if options && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) && request.origin().is_some() {
         if !origin_allowed {
             return Err(Code::OriginNotAllowed.into());
         }
-        let allow = allow_of(service, found.as_ref()).ok_or(Code::NotFound)?;
+        let allow = allow_of(service, found).ok_or(Code::NotFound)?;
         let mut response = empty(StatusCode::NO_CONTENT);
         cors::preflight(response.headers_mut(), allow);
-        return Ok(response);
+        return Ok(Admitted::Answered(response));
     }
-    service.app.before(route, &request)?;
+    service.app.before(route, request)?;
     if let Some(route) = route {
-        return service.app.handle(route, request).await;
+        return Ok(Admitted::To(route));
     }
-    let allow = allow_of(service, found.as_ref()).ok_or(Code::NotFound)?;
+    let allow = allow_of(service, found).ok_or(Code::NotFound)?;
     if options {
         let mut response = empty(StatusCode::NO_CONTENT);
         response.headers_mut().insert(ALLOW, allow);
-        return Ok(response);
+        return Ok(Admitted::Answered(response));
     }
     Err(ApiError::new(Code::MethodNotAllowed).header(ALLOW, allow))
 }
@@ -175,51 +203,6 @@ fn names_one_host(request: &Request) -> bool {
 
 fn allow_of<A: App>(service: &Service<A>, found: Option<&Matched<A::Route>>) -> Option<HeaderValue> {
     found.map(|matched| service.app.router().endpoints()[matched.endpoint].allow())
-}
-
-impl Asked {
-    fn of(request: &Request) -> Self {
-        let headers = request.headers();
-        let correlation = headers.get(&X_CORRELATION_ID).filter(|value| {
-            (1..=CORRELATION_ID_BYTES_MAX).contains(&value.len())
-                && value.as_bytes().iter().all(|c| (0x20..=0x7e).contains(c))
-        });
-        let origin = headers.get(ORIGIN).map(|origin| (origin.clone(), request.origin_allowed()));
-        let cacheable = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-        Self { trace: request.trace.id, correlation: correlation.cloned(), origin, cacheable }
-    }
-
-    fn finish(self, headers: &mut HeaderMap) {
-        headers.insert(X_TRACE_ID, self.trace.header());
-        if let Some(correlation) = self.correlation {
-            headers.insert(X_CORRELATION_ID, correlation);
-        }
-        if self.cacheable || self.origin.is_some() {
-            cors::vary(headers);
-        }
-        if let Some((origin, true)) = self.origin {
-            cors::allow(headers, origin);
-        }
-    }
-}
-
-fn log_error(error: &ApiError) {
-    let info = error.info();
-    let internal = error.internal_message().unwrap_or_default();
-    // Overload and an absent store are told by metrics; a line per request would make them worse.
-    if error.code() == Code::Internal {
-        tracing::error!(code = info.name, internal, "request failed");
-    } else {
-        tracing::debug!(code = info.name, internal, "request refused");
-    }
-}
-
-fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }
 
 /// Kept small: it is moved into each request.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use percent_encoding::percent_decode_str;
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +25,6 @@ pub struct Request {
     pub(super) params: Params,
     pub(super) trace: TraceContext,
     pub(super) connection: Arc<Connection>,
-    pub(super) options: Arc<HttpOptions>,
-    pub(super) draining: CancellationToken,
 }
 
 impl Request {
@@ -115,7 +113,7 @@ impl Request {
     }
 
     fn client(&self) -> Client {
-        self.options.proxies.client(self.connection.peer.ip(), self.headers())
+        self.options().proxies.client(self.connection.peer.ip(), self.headers())
     }
 
     /// The host that the client asked for: that of an absolute address, else the `Host` header.
@@ -143,7 +141,7 @@ impl Request {
 
     /// Whether the `Origin` is there and is allowed: the own host or one of the list.
     pub fn origin_allowed(&self) -> bool {
-        self.origin().is_some_and(|origin| self.options.origins.allows(origin, self.host(), self.tls()))
+        self.origin().is_some_and(|origin| self.options().origins.allows(origin, self.host(), self.tls()))
     }
 
     /// For what a cookie authenticates and changes something: 403 without an allowed `Origin`.
@@ -158,7 +156,7 @@ impl Request {
 
     /// Fires when the server starts to drain: streams and sockets end then.
     pub fn draining(&self) -> &CancellationToken {
-        &self.draining
+        &self.connection.shared.draining
     }
 
     /// Takes the connection over; answer with 101 and spawn [`Upgrade::complete`].
@@ -166,8 +164,17 @@ impl Request {
         Upgrade::new(&mut self.inner, &self.connection)
     }
 
+    /// Whether nothing but the head was sent.
+    pub fn is_bare(&self) -> bool {
+        self.inner.body().is_end_stream()
+    }
+
+    fn options(&self) -> &HttpOptions {
+        &self.connection.shared.options
+    }
+
     pub(super) fn timeouts(&self) -> &Timeouts {
-        &self.options.timeouts
+        &self.options().timeouts
     }
 }
 

@@ -29,6 +29,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     with_type(status, APPLICATION_JSON, buffer.into_inner().freeze())
 }
 
+/// JSON that is written already.
+pub fn json_bytes(status: StatusCode, json: impl Into<Bytes>) -> Response {
+    with_type(status, APPLICATION_JSON, json)
+}
+
 /// Plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response {
     with_type(status, HeaderValue::from_static("text/plain; charset=utf-8"), text)

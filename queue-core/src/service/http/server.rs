@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, Connection, Timeouts};
 use super::cors::Origins;
 use super::forwarded::TrustedProxies;
-use super::pipeline::{App, Service};
+use super::pipeline::{App, Service, Shared};
 use super::request_metrics::RequestMetrics;
 use crate::codes::Code;
 use crate::service::caps::AddressRate;
@@ -101,12 +101,11 @@ impl Bound {
             app,
             metrics: RequestMetrics::new(options.metrics_prefix, labels.into_iter()),
             http1: connection::http1_builder(),
-            draining: draining.clone(),
-            options: Arc::new(options),
+            shared: Arc::new(Shared { options, draining: draining.clone() }),
         });
         let tracker = TaskTracker::new();
         let accepting = Accepting {
-            permits: Arc::new(Semaphore::new(service.options.connections_max)),
+            permits: Arc::new(Semaphore::new(service.shared.options.connections_max)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             tracker: tracker.clone(),
             killed: killed.clone(),
@@ -167,9 +166,9 @@ impl Accepting {
         // Both fail only on connections that are gone.
         let _ = stream.set_nodelay(true);
         let Ok(local) = stream.local_addr() else { return };
-        let connection = Arc::new(Connection::new(peer, local, permit));
+        let connection = Arc::new(Connection::new(peer, local, permit, service.shared.clone()));
         // A token of its own: all connections asking one for each request would queue at its lock.
-        let draining = service.draining.child_token();
+        let draining = service.shared.draining.child_token();
         let killed = self.killed.child_token();
         self.tracker.spawn(connection::serve(service.clone(), stream, connection, draining, killed));
     }

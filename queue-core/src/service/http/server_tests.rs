@@ -30,13 +30,12 @@ impl Listen for OutOfDescriptors {
 
 #[tokio::test(start_paused = true)]
 async fn accept_errors_do_not_spin() {
-    let options = Arc::new(HttpOptions::new("usher_test_"));
+    let shared = Shared { options: HttpOptions::new("usher_test_"), draining: CancellationToken::new() };
     let service = Arc::new(Service {
         app: Arc::new(Nothing(Router::new())),
         metrics: RequestMetrics::new("usher_test_", [].into_iter()),
         http1: connection::http1_builder(),
-        draining: CancellationToken::new(),
-        options,
+        shared: Arc::new(shared),
     });
     let accepting = Accepting {
         permits: Arc::new(Semaphore::new(1)),

@@ -21,7 +21,7 @@ use queue_core::{
 use super::{
     event, pages,
     site::Site,
-    tokens::{self, Shown, ShownPlace},
+    tokens::{self, Jar, Shown, ShownPlace},
 };
 use crate::{
     entrance::{self, Entrance},
@@ -82,7 +82,7 @@ impl Visit<'_> {
             return self.joins(Some(place)).await;
         }
         let mut response = self.page.status(&status);
-        tokens::set_cookies(self.request, &mut response, &status, place.token);
+        Jar::of(self.request, &self.event).set(&mut response, &status, place.token);
         Ok(response)
     }
 
@@ -112,12 +112,12 @@ impl Visit<'_> {
             self.node.leave(&self.event, &place.claims.visitor).await?;
         }
         let mut response = self.back_to_the_page(None);
-        tokens::forget_active(self.request, &mut response, &self.event);
+        Jar::of(self.request, &self.event).forget_active(&mut response, &self.event);
         Ok(response)
     }
 
     fn place(&self) -> Result<Option<ShownPlace<'_>>, ApiError> {
-        tokens::place(self.request, &self.node.keys().place(), &self.event, self.entrance.wants_users())
+        tokens::place(self.request, self.node.keys(), &self.event, self.entrance.wants_users())
     }
 
     /// A reload must repeat no form, so every change ends with a page that is asked for.
@@ -125,7 +125,7 @@ impl Visit<'_> {
         let mut response = redirect(&page::address(self.request, &self.event, "", true));
         *response.status_mut() = StatusCode::SEE_OTHER;
         if let Some(status) = status {
-            tokens::set_cookies(self.request, &mut response, status, "");
+            Jar::of(self.request, &self.event).set(&mut response, status, "");
         }
         response
     }
