@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod confirms;
 pub mod crowd;
 pub mod delay;
 pub mod demo;

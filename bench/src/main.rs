@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{crowd, demo, hello, holds, idle, live, offer, overload, reads, scale, sockets, tokens, wrk};
+use bench::{confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, scale, sockets, tokens, wrk};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,8 @@ enum Command {
     Sse(live::sse::Options),
     /// A bare loop of sends, to compare with.
     SendLoop(live::send_loop::Options),
+    /// Confirmations a second on each database, beside one transaction for each booking.
+    Confirms(confirms::Options),
     /// Position reads per event and tick, whatever the number of waiters.
     Reads(reads::Options),
     /// Everything at once with very many waiters: what they see is held against the store's record.
@@ -139,6 +141,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Seatmap(options) => live::seatmap::run(options).await,
         Command::Sse(options) => live::sse::run(options).await,
         Command::SendLoop(options) => tokio::task::spawn_blocking(move || live::send_loop::run(&options)).await?,
+        Command::Confirms(options) => confirms::run(options).await,
         Command::Reads(options) => reads::run(options).await,
         Command::Scale(options) => scale::run(options).await,
         // Has a runtime of its own: see `start`.
