@@ -19,6 +19,7 @@ pub mod overload;
 pub mod process;
 pub mod random;
 pub mod reads;
+pub mod redis;
 pub mod scale;
 pub mod servers;
 pub mod socket;

@@ -4,7 +4,9 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use bench::{confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, scale, sockets, tokens, wrk};
+use bench::{
+    confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, redis, scale, sockets, tokens, wrk,
+};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +69,18 @@ enum Command {
     /// Part of `scale`, which starts it.
     #[command(hide = true)]
     ScaleClient(scale::ClientOptions),
+    /// Redis time of batched joins and admissions, beside one call per join and a bare ZADD, with and without AOF.
+    RedisJoins(redis::joins::Options),
+    /// Redis memory per waiter, beside a sorted set alone.
+    RedisMemory(redis::memory::Options),
+    /// How long the largest batch of each script stops Redis.
+    Stops(redis::stops::Options),
+    /// Positions of a node's waiters from one read, beside ZRANK for each.
+    Positions(redis::positions::Options),
+    /// From a release to the next visitor's `queue-entry-allowed`, beside a round trip to Redis.
+    Release(redis::release::Options),
+    /// What 1,000 events cost a node, and what a busy one costs its neighbours.
+    Events(redis::events::Options),
 }
 
 #[derive(clap::Args)]
@@ -146,5 +160,11 @@ async fn run(command: Command) -> Result<()> {
         Command::Scale(options) => scale::run(options).await,
         // Has a runtime of its own: see `start`.
         Command::ScaleClient(_) => Ok(()),
+        Command::RedisJoins(options) => redis::joins::run(options).await,
+        Command::RedisMemory(options) => redis::memory::run(options).await,
+        Command::Stops(options) => redis::stops::run(options).await,
+        Command::Positions(options) => redis::positions::run(options).await,
+        Command::Release(options) => redis::release::run(options).await,
+        Command::Events(options) => redis::events::run(options).await,
     }
 }

@@ -47,9 +47,9 @@ pub async fn run(options: Options) -> Result<()> {
     Ok(())
 }
 
-type Calls = BTreeMap<String, u64>;
+pub(crate) type Calls = BTreeMap<String, u64>;
 
-async fn command_stats(redis: &Redis) -> Result<Calls> {
+pub(crate) async fn command_stats(redis: &Redis) -> Result<Calls> {
     Ok(parse(&redis.command(&["INFO", "commandstats"]).await?))
 }
 
@@ -61,7 +61,7 @@ fn parse(info: &str) -> Calls {
     info.lines().filter_map(one).collect()
 }
 
-fn difference(before: &Calls, after: &Calls) -> Calls {
+pub(crate) fn difference(before: &Calls, after: &Calls) -> Calls {
     let since = |name: &String, calls: u64| calls - before.get(name).copied().unwrap_or(0).min(calls);
     after.iter().map(|(name, calls)| (name.clone(), since(name, *calls))).filter(|(_, calls)| *calls > 0).collect()
 }
