@@ -32,6 +32,24 @@ step "active tokens"
 step "three times as many joins as the store takes"
 "$bench" overload || failed+=("overload")
 
+step "batched joins and admissions in Redis, without and with an append-only file"
+"$bench" redis-joins || failed+=("redis-joins")
+
+step "Redis memory per waiter"
+"$bench" redis-memory || failed+=("redis-memory")
+
+step "how long scripts stop Redis"
+"$bench" stops || failed+=("stops")
+
+step "positions beside ZRANK for each"
+"$bench" positions || failed+=("positions")
+
+step "from a release to the next entry"
+"$bench" release || failed+=("release")
+
+step "a thousand events on one node"
+"$bench" events || failed+=("events")
+
 step "HTTP beside hello-world"
 if command -v wrk >/dev/null 2>&1; then
   "$bench" http "$@" || failed+=("http")
