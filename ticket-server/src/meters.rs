@@ -12,7 +12,7 @@ pub struct Holds([Counter; HOLD_OUTCOMES.len()]);
 
 impl Holds {
     /// The counters; to be made when the recorder is there.
-    pub fn new() -> Self {
+    pub fn registered() -> Self {
         Self(std::array::from_fn(|n| counter!("usher_ticket_holds_total", "outcome" => HOLD_OUTCOMES[n])))
     }
 

@@ -106,7 +106,7 @@ async fn measure(scene: &mut Scene, round: u32, rows: [&mut Rounds; 6]) -> Resul
     let fours = scene.event(&format!("four-{round}"), 4, 200_000, Tokens::New).await?;
     // Every other round the other way round, so that what changes slowly is no advantage.
     for step in 0..6 {
-        match if round % 2 == 0 { step } else { 5 - step } {
+        match if round.is_multiple_of(2) { step } else { 5 - step } {
             0 => hello.0.push(scene.hello_round(&warm).await?),
             1 => one.0.push(accepted(scene.round(&warm).await?)?),
             2 => new.0.push(accepted(scene.round(&cold).await?)?),

@@ -284,7 +284,7 @@ async fn intrinsic_latency() -> Result<String> {
     let mut command = tokio::process::Command::new(program);
     let output = command.args(["--intrinsic-latency", INTRINSIC_SECONDS]).kill_on_drop(true).output().await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let longest = text.lines().filter(|line| line.starts_with("Max latency so far")).next_back().unwrap_or_default();
+    let longest = text.lines().rfind(|line| line.starts_with("Max latency so far")).unwrap_or_default();
     let average = text.lines().find(|line| line.contains("avg latency")).unwrap_or_default();
     Ok(format!("{longest}; {}", average.trim()))
 }

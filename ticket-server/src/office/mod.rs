@@ -113,7 +113,7 @@ impl Office {
         let (reloads, reloading) = mpsc::channel(RELOADS_WAITING_MAX);
         let office = Self {
             counter: Counter::new(Arc::clone(&engine)),
-            held: crate::meters::Holds::new(),
+            held: crate::meters::Holds::registered(),
             expiring: expiring::Wakes::default(),
             engine,
             ledger,
