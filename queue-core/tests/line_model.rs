@@ -111,7 +111,8 @@ fn consistent(line: &Line) -> Result<(), TestCaseError> {
     }
     let by_end: BTreeSet<_> = line.sessions.iter().map(|(visitor, session)| (session.ends, visitor.clone())).collect();
     prop_assert_eq!(&by_end, &line.by_end);
-    let by_seq: queue_core::line::Map<_, _> = line.sessions.iter().map(|(visitor, session)| (session.seq, visitor.clone())).collect();
+    let by_seq: queue_core::line::Map<_, _> =
+        line.sessions.iter().map(|(visitor, session)| (session.seq, visitor.clone())).collect();
     prop_assert_eq!(&by_seq, &line.by_seq);
     for session in line.sessions.values() {
         prop_assert!(session.ends <= session.expires && session.seq <= line.seq);

@@ -27,7 +27,10 @@ pub struct Joining {
 }
 
 /// A join that was begun.
-#[allow(clippy::large_enum_variant, reason = "it is taken apart where it is made: a box would be an allocation for each join")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made: a box would be an allocation for each join"
+)]
 pub enum Begun {
     /// It is done.
     Done(Joining),
