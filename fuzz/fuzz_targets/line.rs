@@ -246,7 +246,7 @@ fn answered(line: &Line, command: &Command, applied: &Applied, before: &Before) 
                         assert_eq!(line.sessions.get(visitor).map(|session| session.seq), Some(seq));
                         assert!(!fresh || seq > std::mem::replace(&mut last, seq), "a number was handed out twice");
                     }
-                    Place::Closed => assert!(line.draining),
+                    Place::Closed => assert!(line.draining || line.sold_out),
                     Place::Full => {
                         assert!(line.policy.max_waiting.is_some_and(|max| line.waiting.len() >= max as usize))
                     }

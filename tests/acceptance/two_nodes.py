@@ -291,7 +291,7 @@ class Visitor:
         self.system, self.number, self.node = system, number, node
         self.id = self.place = self.active = self.ended = self.problem = None
         self.position, self.resumed = None, 0
-        self.admitted = asyncio.Event()
+        self.admitted, self.told = asyncio.Event(), asyncio.Event()
 
     def take(self, status):
         self.place = status.get("placeToken", self.place)
@@ -300,8 +300,10 @@ class Visitor:
         elif status["status"] == "ACTIVE":
             self.active = status["activeToken"]
             self.admitted.set()
+            self.told.set()
         elif status["status"] == "ENDED":
             self.ended = status["reason"]
+            self.told.set()
 
     async def leave(self):
         await expect(204, self.node.port, "POST", f"/api/v1/queue/leave/{EVENT}", x_usher_place=self.place)
@@ -620,8 +622,9 @@ class Run:
         done = self.visitors[:ONE_BY_ONE]
 
         async def life(visitor):
-            await visitor.admitted.wait()
-            await self.shop.visit(visitor)
+            await visitor.told.wait()
+            if visitor.admitted.is_set():
+                await self.shop.visit(visitor)
 
         rest = [asyncio.create_task(life(each)) for each in self.visitors if each not in done]
         finished, unfinished = await asyncio.wait(rest, timeout=WHOLE_RUN_SECONDS / 2)
@@ -630,9 +633,12 @@ class Run:
         problems = [repr(task.exception()) for task in finished if task.exception()]
         problems += [each.problem for each in self.visitors if each.problem]
         self.report.check("nobody meets an error", not problems, "; ".join(problems[:3]))
-        lost = [each.number for each in self.visitors if not each.admitted.is_set()]
-        detail = f"{len(self.visitors) - len(lost)} let in, {len(lost)} not, {len(unfinished)} not done"
-        self.report.check("everybody is let in and gets done", not lost and not unfinished, detail)
+        sold_out = [each for each in self.visitors if not each.admitted.is_set() and each.ended == "SOLD_OUT"]
+        lost = [each.number for each in self.visitors if not each.admitted.is_set() and each not in sold_out]
+        detail = f"{len(self.visitors) - len(sold_out) - len(lost)} let in, {len(sold_out)} told that it is sold out, " \
+            f"{len(lost)} neither, {len(unfinished)} not done"
+        self.report.check("everybody is let in and gets done, or is told that it is sold out", not lost and not unfinished, detail)
+        self.report.check("nobody waits on for what is sold", bool(sold_out), detail)
         problems = [problem for each in self.visitors if each.active and (problem := self.token_problem(each))]
         self.report.check("every token names its visitor", not problems, "; ".join(problems[:3]))
 

@@ -4,6 +4,8 @@
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use queue_core::{codes::Code, service::http::ApiError};
 
+use crate::payments::Operation;
+
 /// What became of the wish for a hold.
 pub const HOLD_OUTCOMES: [&str; 6] = ["held", "taken", "limit", "session", "unavailable", "invalid"];
 
@@ -95,9 +97,24 @@ pub fn start() {
     ] {
         counter!(name).absolute(0);
     }
-    // So that the two histograms are there before the first booking.
-    let _ =
-        (metrics::histogram!("usher_ticket_ledger_batch_size"), metrics::histogram!("usher_ticket_outbox_lag_seconds"));
+    for outcome in ["sent", "failed", "given_up"] {
+        counter!("usher_ticket_notifications_total", "outcome" => outcome).absolute(0);
+    }
+    for outcome in ["known", "unknown"] {
+        counter!("usher_ticket_payment_webhooks_total", "outcome" => outcome).absolute(0);
+    }
+    for operation in Operation::ALL.map(Operation::name) {
+        counter!("usher_ticket_payment_retries_total", "operation" => operation).absolute(0);
+    }
+    for transport in ["sse", "ws"] {
+        gauge!("usher_ticket_live_followers", "transport" => transport).set(0.0);
+    }
+    // So that the histograms are there before the first booking.
+    let _ = (
+        metrics::histogram!("usher_ticket_ledger_batch_size"),
+        metrics::histogram!("usher_ticket_outbox_lag_seconds"),
+        metrics::histogram!("usher_ticket_payment_seconds", "operation" => Operation::Authorize.name(), "outcome" => "AUTHORIZED"),
+    );
 }
 
 /// Whether the store can be asked.

@@ -36,6 +36,11 @@ pub fn sync_scope<T>(trace: TraceContext, work: impl FnOnce() -> T) -> T {
     CURRENT.sync_scope(RefCell::new(Context { trace, event: None, visitor: None }), work)
 }
 
+/// Does something as the work of a request that is over.
+pub fn sync_within<T>(known: Context, work: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(RefCell::new(known), work)
+}
+
 /// Takes what is known now along with a future that another task is to run.
 pub fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let known = current();

@@ -56,6 +56,7 @@ fn known_to_be_live(node: &Node, verified: &CheckedActive, request: &Request) ->
     wants_redirect(request).ok()?;
     let (token, _) = tokens::actives(request, &event).into_iter().flatten().next()?;
     let session = verified.check(token, &node.keys().verifier(), node.now()).filter(|s| s.event == event)?;
+    context::note_event(&event);
     context::note_visitor(&session.visitor);
     match node.session_known(&event, session.jti)? {
         SessionState::Live { visitor, .. } if visitor == session.visitor => Some(pass(&visitor, &event)),

@@ -88,6 +88,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Authorize, Self::Capture, Self::Void, Self::Refund, Self::Lookup];
+
     /// The name on the wire and in metrics.
     pub const fn name(self) -> &'static str {
         match self {

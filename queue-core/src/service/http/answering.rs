@@ -29,7 +29,13 @@ const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id")
 const CORRELATION_ID_BYTES_MAX: usize = 128;
 
 /// A handler at work.
-pub(super) type Work = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+pub(super) type Work = Pin<Box<dyn Future<Output = Handled> + Send>>;
+
+/// What a handler came to, and whom it was about, where somebody wants to read of it.
+pub(super) struct Handled {
+    result: Result<Response, ApiError>,
+    about: Option<Box<context::Context>>,
+}
 
 /// The answer to one request, as hyper waits for it. Small, since hyper moves it about: work that waits is
 /// on the heap, and most hot requests have none.
@@ -58,15 +64,15 @@ impl<A: App> Future for Answering<A> {
         match &mut self.0 {
             State::Done(response) => Poll::Ready(Ok(response.take().expect(TWICE))),
             State::Later { service, rest, work } => {
-                let result = match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+                let handled = match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
                     Ok(Poll::Pending) => return Poll::Pending,
-                    Ok(Poll::Ready(result)) => result,
+                    Ok(Poll::Ready(handled)) => handled,
                     Err(panic) => {
                         let trace = rest.as_ref().expect(TWICE).asked.trace;
                         context::sync_scope(trace, || logged(Err(panicked(&*panic))))
                     }
                 };
-                Poll::Ready(Ok(rest.take().expect(TWICE).finish(service, result)))
+                Poll::Ready(Ok(rest.take().expect(TWICE).finish(service, handled)))
             }
         }
     }
@@ -90,7 +96,7 @@ impl Rest {
                 [KeyValue::new("http.request.method", method.to_string()), KeyValue::new("http.route", route)];
             (format!("{method} {route}"), attributes.into())
         };
-        let status = |result: &Result<Response, ApiError>| match result {
+        let status = |handled: &Handled| match &handled.result {
             Ok(response) => response.status().as_u16(),
             Err(error) => error.info().status,
         };
@@ -106,21 +112,20 @@ impl Rest {
     }
 
     /// The answer as it is sent.
-    pub(super) fn finish<A: App>(self, service: &Service<A>, result: Result<Response, ApiError>) -> HyperResponse {
+    pub(super) fn finish<A: App>(self, service: &Service<A>, handled: Handled) -> HyperResponse {
+        let Handled { result, about } = handled;
         let route = self.route(service);
         let Self { asked, endpoint, started, mut guard } = self;
         let mut response = result.unwrap_or_else(|error| error.into_response(asked.trace.id));
         let now = Instant::now();
         let took = now.saturating_duration_since(started);
         service.metrics.record(endpoint, response.status(), took);
-        tracing::debug!(
-            trace_id = %asked.trace.id,
-            method = %asked.method,
-            route,
-            status = response.status().as_u16(),
-            took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            "answered"
-        );
+        if let Some(about) = about {
+            let (status, took_us) = (response.status().as_u16(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            context::sync_within(*about, || {
+                tracing::debug!(method = %asked.method, route, status, took_us, "answered");
+            });
+        }
         asked.finish(response.headers_mut());
         guard.sent_at(now);
         response.body_mut().guard = Some(guard);
@@ -167,8 +172,9 @@ impl Asked {
 }
 
 /// Says in the log what went wrong, while it is known whom it concerns.
-pub(super) fn logged(result: Result<Response, ApiError>) -> Result<Response, ApiError> {
-    let Err(error) = &result else { return result };
+pub(super) fn logged(result: Result<Response, ApiError>) -> Handled {
+    let about = tracing::enabled!(tracing::Level::DEBUG).then(context::current).flatten().map(Box::new);
+    let Err(error) = &result else { return Handled { result, about } };
     let info = error.info();
     let internal = error.internal_message().unwrap_or_default();
     // Overload and an absent store are told by metrics; a line per request would make them worse.
@@ -177,7 +183,7 @@ pub(super) fn logged(result: Result<Response, ApiError>) -> Result<Response, Api
     } else {
         tracing::debug!(code = info.name, internal, "request refused");
     }
-    result
+    Handled { result, about }
 }
 
 /// What a panic is answered with.

@@ -91,13 +91,17 @@ fn joined(reply: &mut Reply) -> Result<Joined, StoreError> {
     let mut places = Vec::with_capacity(JOIN_BATCH_MAX);
     while !reply.is_empty() {
         let (place, seq, at, count) = (reply.u64()?, reply.u64()?, reply.u64()?, reply.u64()?);
-        if places.len() as u64 + count > JOIN_BATCH_MAX as u64 {
+        if count > (JOIN_BATCH_MAX - places.len()) as u64 {
             return Err(reply.problem("more places than visitors"));
         }
         for i in 0..count {
             places.push(match place {
-                0 | 1 => Place::Waiting { seq: Seq(seq + i), position: at + i, fresh: place == 0 },
-                2 | 3 => Place::Active { seq: Seq(seq + i), expires: Millis(at), fresh: place == 2 },
+                0 | 1 => Place::Waiting {
+                    seq: Seq(seq.saturating_add(i)),
+                    position: at.saturating_add(i),
+                    fresh: place == 0,
+                },
+                2 | 3 => Place::Active { seq: Seq(seq.saturating_add(i)), expires: Millis(at), fresh: place == 2 },
                 4 => Place::Closed,
                 5 => Place::Full,
                 _ => return Err(reply.problem("an unknown place")),
