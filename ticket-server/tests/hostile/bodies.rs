@@ -194,6 +194,7 @@ async fn identifiers_are_checked_everywhere() {
         "from=soon",
         "to=%00",
         "page=18446744073709551616",
+        &format!("q={}", "a".repeat(10_000)),
     ] {
         let reply = sale.victim.ask("GET", &format!("/api/v1/events?{query}"), "", "").await;
         assert_eq!(reply.refusal(), (422, "INVALID_REQUEST".into()), "{query}");
@@ -203,7 +204,6 @@ async fn identifiers_are_checked_everywhere() {
         "q=%00",
         "q=%27%20or%201%3D1",
         "x=y&&&=&=",
-        &format!("q={}", "a".repeat(10_000)),
         "q=(%5B*",
         "page=1000000&pageSize=100",
     ] {
