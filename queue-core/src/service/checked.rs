@@ -59,6 +59,13 @@ impl<V: Clone> CheckedTokens<V> {
         maps.young.insert(token.into(), value);
     }
 
+    /// Makes room: this one will hardly be shown again.
+    pub fn forget(&self, token: &str) {
+        let mut maps = self.maps.write();
+        maps.young.remove(token);
+        maps.old.remove(token);
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         let maps = self.maps.read();
@@ -124,6 +131,13 @@ impl CheckedActive {
             }
         }
         Some(session)
+    }
+
+    /// The session of this token is over: if it is shown again, it is checked again.
+    pub fn forget(&self, token: &str) {
+        if let Some(known) = self.known.load().as_ref() {
+            known.tokens.forget(token);
+        }
     }
 }
 
@@ -202,6 +216,8 @@ mod tests {
         assert_eq!(checked.get("token 1"), None);
         assert_eq!(checked.get("token 9999"), Some(9_999));
         assert_eq!(checked.get("use"), None);
+        checked.forget("token 9999");
+        assert_eq!((checked.get("token 9999"), checked.get("used")), (None, Some(0)));
         checked.clear();
         assert!(checked.is_empty() && checked.get("used").is_none());
     }

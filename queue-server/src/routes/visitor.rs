@@ -153,6 +153,8 @@ pub async fn release(node: &Arc<Node>, verified: &CheckedActive, mut request: Re
         request.require_origin()?;
     }
     node.release(&event, &session.visitor, session.jti).await?;
+    // A node would remember thousands of the released, for as long as their tokens could be shown.
+    verified.forget(token);
     let mut response = no_content();
     Jar::of(&request, &event).forget_active(&mut response, &event);
     Ok(response)

@@ -199,14 +199,7 @@ async fn identifiers_are_checked_everywhere() {
         let reply = sale.victim.ask("GET", &format!("/api/v1/events?{query}"), "", "").await;
         assert_eq!(reply.refusal(), (422, "INVALID_REQUEST".into()), "{query}");
     }
-    for query in [
-        "q=%ff",
-        "q=%00",
-        "q=%27%20or%201%3D1",
-        "x=y&&&=&=",
-        "q=(%5B*",
-        "page=1000000&pageSize=100",
-    ] {
+    for query in ["q=%ff", "q=%00", "q=%27%20or%201%3D1", "x=y&&&=&=", "q=(%5B*", "page=1000000&pageSize=100"] {
         assert_eq!(sale.victim.ask("GET", &format!("/api/v1/events?{query}"), "", "").await.status, 200, "{query}");
     }
     let listed = sale.victim.ask("GET", "/api/v1/events", "", "").await.json();
