@@ -151,7 +151,7 @@ mod tests {
             ("sqlite:/x/y.db", "sqlite:/x/y.db"),
             ("sqlite://y.db", "sqlite:y.db"),
             ("postgres://u:geheim@db:5433/tickets?sslmode=verify-full", "postgres://db:5433/tickets"),
-            ("postgresql:///tickets?host=/run/sock&user=u", "postgresql:///tickets"),
+            ("postgresql://u@localhost/tickets?host=/run/sock", "postgresql://localhost/tickets"),
             ("mysql://u:geheim@db/tickets?ssl-mode=REQUIRED", "mysql://db/tickets"),
             ("mariadb://u:geheim@db/tickets", "mariadb://db/tickets"),
         ] {
