@@ -20,5 +20,6 @@ pub mod testing;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing_sql;
 pub mod trace;
+pub mod uptime;
 pub mod users;
 pub mod websocket;

@@ -12,13 +12,13 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
+pub use queue_core::service::uptime::uptime_ms;
 use queue_core::{close::CloseCode, limits::WS_FIRST_MESSAGE_MS};
 use socket2::SockRef;
-use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf, time::Instant};
+use tokio::{io::AsyncWrite, net::tcp::OwnedWriteHalf};
 use tokio_tungstenite::tungstenite::{
     Utf8Bytes,
     protocol::frame::{
@@ -31,17 +31,6 @@ use tokio_tungstenite::tungstenite::{
 const REST_BYTES_MAX: usize = 32 * 1024;
 /// No deadline: the socket has asked for something.
 const NEVER: u64 = u64::MAX;
-
-/// Well before anybody asks: in tests several clocks of their own share this process.
-static BEGAN: LazyLock<Instant> = LazyLock::new(|| {
-    let now = Instant::now();
-    now.checked_sub(Duration::from_secs(30 * 86_400)).unwrap_or(now)
-});
-
-/// Milliseconds since some instant, by a clock that is never set.
-pub fn uptime_ms() -> u64 {
-    BEGAN.elapsed().as_millis() as u64
-}
 
 /// The frame of a message from us: never masked, never in parts.
 fn frame(opcode: OpCode, payload: &[u8], into: &mut Vec<u8>) {

@@ -2,9 +2,9 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use queue_core::{close::CloseCode, service::trace::random_u64};
+use queue_core::{close::CloseCode, service::websocket::reason};
 use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
-use tokio_tungstenite::tungstenite::{Error, Utf8Bytes, error::ProtocolError, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError, protocol::CloseFrame};
 
 use super::reading::{Reading, Stream};
 use crate::node::{Last, Outlet, text_frame};
@@ -13,8 +13,6 @@ use crate::node::{Last, Outlet, text_frame};
 const ANSWER: Duration = Duration::from_secs(2);
 /// What is read of a peer that was failed, at most.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
-/// Peers that are to reconnect do so after at least this, and at most ten times as long.
-const RETRY_MS_MIN: u64 = 500;
 
 /// A socket that has nothing more to say but the end.
 pub struct Closing {
@@ -106,12 +104,4 @@ impl Closing {
             }
         }
     }
-}
-
-fn reason(code: CloseCode) -> Utf8Bytes {
-    if !code.reconnect() {
-        return Utf8Bytes::default();
-    }
-    let retry_after_ms = RETRY_MS_MIN + random_u64() % (9 * RETRY_MS_MIN);
-    format!("{{\"retryAfterMs\":{retry_after_ms}}}").into()
 }

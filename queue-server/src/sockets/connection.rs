@@ -14,6 +14,7 @@ use queue_core::{
         caps::Counted,
         http::{ConnectionGuard, UpgradedSocket},
         trace::TraceContext,
+        websocket::Window,
     },
 };
 use tokio::{net::tcp::OwnedReadHalf, time::Sleep};
@@ -23,7 +24,6 @@ use super::{
     closing::Closing,
     reading::{self, Reading, Stream},
     talk::{End, Flow, Lobby, Role, Talk, claim},
-    window::Window,
 };
 use crate::node::{Node, Outlet, Turn};
 

@@ -1,19 +1,18 @@
 //! The token gate: who asks, by an active token in a header or in the event's cookie.
 //!
-//! A token is verified once and remembered under the hash of the whole token, bounded and until
-//! `exp`; another set of keys forgets them all. Whether the session still goes on is not known here.
+//! A token is verified once and remembered whole, bounded; another set of keys forgets it. Whether the session still
+//! goes on is not known here.
 
 mod keys;
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use moka::sync::Cache;
 use queue_core::{
     codes::Code,
     ids::{EventId, Millis, VisitorId},
     limits::TOKEN_BYTES_MAX,
     service::{
+        checked::CheckedTokens,
         context,
         http::{ApiError, Request},
         users::UserTokens,
@@ -28,7 +27,7 @@ pub use self::keys::{KeySource, Keys, keys};
 use crate::{ids::ReservationId, office::Caller};
 
 /// Tokens that are remembered, at most.
-const VERIFIED_MAX: u64 = 65_536;
+const VERIFIED_MAX: usize = 65_536;
 /// Cookies of events that are looked at in one request, at most.
 const COOKIES_MAX: usize = 16;
 /// After `exp` a token serves so much longer for reading, cancelling and finishing.
@@ -40,7 +39,7 @@ const COOKIE_PREFIX: &str = "usher_active.";
 pub struct Gate {
     keys: Keys,
     users: Option<UserTokens>,
-    verified: Cache<[u8; 32], Remembered>,
+    verified: CheckedTokens<Remembered>,
 }
 
 #[derive(Clone)]
@@ -59,7 +58,7 @@ pub struct Shown {
 impl Gate {
     /// A gate with those keys, and with what user tokens are checked with, if they are on.
     pub fn new(keys: Keys, users: Option<UserTokens>) -> Self {
-        Self { keys, users, verified: Cache::new(VERIFIED_MAX) }
+        Self { keys, users, verified: CheckedTokens::new(VERIFIED_MAX) }
     }
 
     /// The visitor that a user token in the header names. It serves for reading, cancelling and repeating.
@@ -106,9 +105,8 @@ impl Gate {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Code::ActiveTokenInvalid.into());
         }
-        let hash: [u8; 32] = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 is 32 bytes");
         let mut verifier = self.keys.current().await.ok_or(Code::KeysUnavailable)?;
-        if let Some(known) = self.verified.get(&hash)
+        if let Some(known) = self.verified.get(token)
             && Arc::ptr_eq(&known.verifier, &verifier)
         {
             let ended = now > known.caller.expires.plus(SKEW_MS);
@@ -129,7 +127,7 @@ impl Gate {
         };
         let caller = Arc::new(caller(claims)?);
         note(&caller);
-        self.verified.insert(hash, Remembered { caller: Arc::clone(&caller), verifier });
+        self.verified.keep(token, Remembered { caller: Arc::clone(&caller), verifier });
         Ok((caller, ended))
     }
 }

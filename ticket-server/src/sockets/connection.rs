@@ -94,7 +94,7 @@ pub async fn serve(setup: Setup, socket: UpgradedSocket, admission: Option<Admis
     let mut connection = Connection {
         setup,
         ws,
-        window: Window::new(),
+        window: Window::default(),
         follower: None,
         seats: false,
         selection: None,

@@ -33,7 +33,8 @@ pub async fn finish(ws: &mut WebSocketStream<TcpStream>) {
     while let Some(Ok(_)) = ws.next().await {}
 }
 
-fn reason(code: CloseCode) -> Utf8Bytes {
+/// What a close frame says beside its code: when to come back, spread so that not all come at once.
+pub fn reason(code: CloseCode) -> Utf8Bytes {
     if !code.reconnect() {
         return Utf8Bytes::default();
     }

@@ -12,7 +12,7 @@ use http::{
 use tokio_tungstenite::tungstenite::{self, handshake::derive_accept_key};
 
 pub use self::{
-    closing::{close, finish},
+    closing::{close, finish, reason},
     window::Window,
 };
 use super::http::{ApiError, Request, Response, empty};
