@@ -20,6 +20,7 @@ pub mod process;
 pub mod random;
 pub mod reads;
 pub mod redis;
+pub mod rehearse;
 pub mod scale;
 pub mod servers;
 pub mod socket;
