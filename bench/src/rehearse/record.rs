@@ -40,7 +40,7 @@ pub struct Record {
     pub visitors: Vec<Visitor>,
     /// The provider's own book, by payment.
     pub payments: Vec<Payment>,
-    /// What the queue's store did to the line, in its own order: published from within its transitions.
+    /// What the queue's store did to the line, in its own order.
     pub steps: Vec<Step>,
     /// Requests by route, sockets' joins among them.
     pub routes: BTreeMap<String, Route>,
@@ -425,24 +425,42 @@ pub struct Entry {
     pub answered: bool,
 }
 
-/// What the queue's store did.
+/// What the queue's store did, in the order in which it did it: every change of the line and of the sessions, read off
+/// the store's own log of commands, so that the line and the number of Active are known after each step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Step {
+    /// Put in line, at the end, all of one transition. Somebody who was restored to their place too.
+    Joined {
+        /// By the store's clock, as in the others.
+        at: u64,
+        /// Number and visitor.
+        waiters: Vec<(u64, String)>,
+    },
     /// Let in, all of one transition, in order.
     Admitted {
-        /// By the store's clock.
         at: u64,
-        generation: String,
         /// Number and visitor.
         sessions: Vec<(u64, String)>,
+        /// End of these sessions: the admission and `active_ttl_ms`.
+        expires_at: u64,
+        /// Out of the line, from its head; else directly on joining, since nobody waited.
+        from_line: bool,
+    },
+    /// Taken out of the line without a session.
+    Gone {
+        at: u64,
+        /// Number and visitor.
+        waiters: Vec<(u64, String)>,
+        /// `LEFT`, `ABANDONED`, `SOLD_OUT`, …
+        reason: String,
     },
     /// A session ended.
     Ended {
-        /// By the store's clock.
         at: u64,
         jti: String,
         visitor_id: String,
+        /// `RELEASED`, `EXPIRED`, `LEFT`, …
         reason: String,
     },
 }
@@ -614,7 +632,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let mut record = Record { version: VERSION, seed: 7, ..Record::default() };
         record.visitors.push(Visitor::new(0, Kind::TwoTabs));
-        record.steps.push(Step::Admitted { at: 1, generation: "0".repeat(16), sessions: vec![(1, "a_x".into())] });
+        record.steps.push(Step::Admitted { at: 1, sessions: vec![(1, "a_x".into())], expires_at: 2, from_line: true });
         let text = serde_json::to_string(&record).unwrap();
         assert!(text.contains(r#""kind":"two-tabs""#) && text.contains(r#""step":"admitted""#), "{text}");
         let read: Record = serde_json::from_str(&text).unwrap();
