@@ -5,3 +5,4 @@
 pub mod audit;
 pub mod record;
 pub mod report;
+pub mod watch;

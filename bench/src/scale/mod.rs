@@ -14,7 +14,7 @@ mod plots;
 mod progress;
 mod record;
 mod report;
-mod resp;
+pub(crate) mod resp;
 mod run;
 mod stage;
 mod truth;
