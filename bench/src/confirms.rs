@@ -19,8 +19,8 @@ use queue_core::{
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use ticket_server::{
     clock::Clock,
-    ids::{ReservationId, SeatId},
-    ledger::{Booking, Decision, Ledger, LedgerUrl, Ordered},
+    ids::{ReservationId, SeatId, TicketTypeId},
+    ledger::{Booking, Decision, Ledger, LedgerUrl, Ordered, Tickets},
 };
 use tokio::task::JoinSet;
 
@@ -252,8 +252,10 @@ fn booking(n: u64) -> Booking {
         visitor: VisitorId::new(&format!("a_{id:016x}")).expect("a visitor's id"),
         jti: Jti { generation: Generation(1), seq: Seq(n + 1) },
         ordered: Ordered::Seats(vec![seat('L'), seat('R')]),
+        tickets: Tickets(vec![(TicketTypeId::new("std").expect("a type's id"), 2)]),
         total_minor: 10_000,
         currency: "EUR".into(),
+        admitted_at: Some(Millis(1_899_999_999_000)),
         held_at: None,
         hold_end: Millis(1_900_000_300_000),
         at: Millis(1_900_000_000_000),

@@ -56,6 +56,8 @@ pub struct ActiveClaims {
     pub jti: String,
     /// The place that became the session, where the token says so.
     pub seq: Option<Seq>,
+    /// When the session began, in whole seconds, where the token says so.
+    pub issued_at: Option<Millis>,
     /// When the session ends.
     pub expires_at: Millis,
 }
@@ -128,6 +130,7 @@ pub(super) struct ClaimsIn {
     evt: EventId,
     pub(super) jti: String,
     seq: Option<Seq>,
+    iat: Option<u64>,
     nbf: Option<u64>,
     exp: u64,
 }
@@ -285,9 +288,14 @@ impl ActiveVerifier {
         if claims.nbf.is_some_and(|nbf| from_secs(nbf) > now.plus(SKEW_MS)) {
             return Err(ActiveTokenError::NotYetValid);
         }
-        let expires_at = from_secs(claims.exp);
-        let claims =
-            ActiveClaims { visitor: claims.sub, event: claims.evt, jti: claims.jti, seq: claims.seq, expires_at };
+        let claims = ActiveClaims {
+            visitor: claims.sub,
+            event: claims.evt,
+            jti: claims.jti,
+            seq: claims.seq,
+            issued_at: claims.iat.map(from_secs),
+            expires_at: from_secs(claims.exp),
+        };
         if claims.is_expired(now) { Err(ActiveTokenError::Expired(Box::new(claims))) } else { Ok(claims) }
     }
 

@@ -140,7 +140,13 @@ fn note(caller: &Caller) {
 
 fn caller(claims: ActiveClaims) -> Result<Caller, ApiError> {
     let jti = claims.parse_jti().map_err(|error| ApiError::new(Code::ActiveTokenInvalid).log(error))?;
-    Ok(Caller { visitor: claims.visitor, event: claims.event, jti, expires: claims.expires_at })
+    Ok(Caller {
+        visitor: claims.visitor,
+        event: claims.event,
+        jti,
+        admitted: claims.issued_at,
+        expires: claims.expires_at,
+    })
 }
 
 /// The tokens in the cookies of all events.

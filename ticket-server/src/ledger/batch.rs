@@ -40,8 +40,10 @@ const BOOKINGS: &[Column] = &[
     Text("seats"),
     Text("ticket_type_id"),
     Int("quantity"),
+    Text("tickets"),
     Int("total_minor"),
     Text("currency"),
+    Int("admitted_at"),
     Int("held_at"),
     Int("hold_end"),
     Int("decided_at"),
@@ -123,8 +125,14 @@ fn row(booking: &Booking) -> Json {
             put("quantity", int(*quantity).into());
         }
     }
+    if let Some(tickets) = booking.tickets.to_text() {
+        put("tickets", tickets.into());
+    }
     put("total_minor", int(booking.total_minor).into());
     put("currency", booking.currency.as_str().into());
+    if let Some(admitted) = booking.admitted_at {
+        put("admitted_at", int(admitted.0).into());
+    }
     if let Some(held) = booking.held_at {
         put("held_at", int(held.0).into());
     }

@@ -8,9 +8,13 @@ use queue_core::{
 use super::{
     Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
     change::Confirming,
-    sql::{Row, int, number, number_or_null, parse, sql, text, text_or_null, unreadable},
+    sql::{Row, Sql, Value, int, number, number_or_null, parse, parse_or_null, sql, text, text_or_null, unreadable},
 };
 use crate::ids::{ReservationId, SeatId};
+
+/// The columns that say what is booked, in bookings as in cancellations.
+const COLUMNS: &str = "reservation_id, event_id, visitor_id, jti, seats, ticket_type_id, quantity, tickets, \
+                       total_minor, currency, admitted_at, held_at, hold_end, decided_at";
 
 impl Ledger {
     /// Books a reservation with its outbox row, in one transaction. Again: the same answer.
@@ -55,15 +59,23 @@ impl Ledger {
 
 /// Books within a change that does more beside it. What is refused is to be undone.
 pub async fn book_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, LedgerError> {
+    match book_new_in(tx, booking).await? {
+        Some(verdict) => Ok(verdict),
+        None => Ok(Verdict::Keep(decided(tx, booking).await?)),
+    }
+}
+
+/// The same for who must not take another's booking for the own; `None` when the reservation is decided already.
+pub(super) async fn book_new_in(tx: &mut Tx, booking: &Booking) -> Result<Option<Verdict<Decision>>, LedgerError> {
     if !insert(tx, booking, "CONFIRMED").await? {
-        return Ok(Verdict::Keep(decided(tx, booking).await?));
+        return Ok(None);
     }
     match &booking.ordered {
         Ordered::Seats(seats) => {
             let query = sql("INSERT INTO sold_seats (event_id, seat_id, reservation_id) VALUES ")
                 .rows(seats.iter().map(|seat| [(&booking.event).into(), seat.into(), (&booking.reservation).into()]));
             if !tx.insert_new(query, seats.len()).await? {
-                return Ok(Verdict::Undo(Decision::SeatsSold(owners(tx, booking, seats).await?)));
+                return Ok(Some(Verdict::Undo(Decision::SeatsSold(owners(tx, booking, seats).await?))));
             }
         }
         Ordered::Quantity { kind, quantity } => {
@@ -71,7 +83,7 @@ pub async fn book_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>
                              WHERE event_id = ? AND ticket_type_id = ? AND sold + ? <= quantity");
             let query = query.bind(*quantity).bind(&booking.event).bind(kind).bind(*quantity);
             if tx.execute(query).await? == 0 {
-                return Ok(Verdict::Undo(Decision::SoldOut));
+                return Ok(Some(Verdict::Undo(Decision::SoldOut)));
             }
         }
     }
@@ -81,7 +93,7 @@ pub async fn book_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>
     let query = query.bind(&booking.event).bind(&booking.visitor).bind(booking.jti);
     let query = query.bind(&booking.reservation).bind(booking.at).bind(tx.trace.as_deref());
     tx.execute(query).await?;
-    Ok(Verdict::Keep(Decision::Confirmed(Box::new(booking.clone()))))
+    Ok(Some(Verdict::Keep(Decision::Confirmed(Box::new(booking.clone())))))
 }
 
 async fn fence_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, LedgerError> {
@@ -91,25 +103,30 @@ async fn fence_in(tx: &mut Tx, booking: &Booking) -> Result<Verdict<Decision>, L
 
 /// Whether the row is new: whoever inserts it has decided.
 async fn insert(tx: &mut Tx, booking: &Booking, state: &str) -> Result<bool, LedgerError> {
+    tx.insert_new(insert_row("bookings", "state", booking, [state.into()]), 1).await
+}
+
+/// Inserts a row that says what is booked, and what else the table has.
+pub(super) fn insert_row<const N: usize>(table: &str, more: &str, booking: &Booking, values: [Value; N]) -> Sql {
+    let query = sql("INSERT INTO ").push(table).push(" (").push(COLUMNS).push(", ").push(more).push(") VALUES (");
     let (seats, kind, quantity) = columns(&booking.ordered);
-    let query = sql("INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, \
-                     quantity, total_minor, currency, held_at, hold_end, decided_at) VALUES ");
-    let row = [
+    let booked = [
         (&booking.reservation).into(),
         (&booking.event).into(),
         (&booking.visitor).into(),
         booking.jti.into(),
-        state.into(),
         seats.into(),
         kind.into(),
         quantity.into(),
+        booking.tickets.to_text().into(),
         booking.total_minor.into(),
         booking.currency.as_str().into(),
+        booking.admitted_at.into(),
         booking.held_at.into(),
         booking.hold_end.into(),
         booking.at.into(),
     ];
-    tx.insert_new(query.rows([row]), 1).await
+    query.list(booked.into_iter().chain(values)).push(")")
 }
 
 /// What is ordered, as it is kept: seats, type, quantity.
@@ -134,6 +151,11 @@ async fn decided(tx: &mut Tx, booking: &Booking) -> Result<Decision, LedgerError
     } else {
         Ok(Decision::Aborted)
     }
+}
+
+/// Whether a reservation that is decided is booked.
+pub(super) async fn is_confirmed(tx: &mut Tx, booking: &Booking) -> Result<bool, LedgerError> {
+    Ok(matches!(decided(tx, booking).await?, Decision::Confirmed(_)))
 }
 
 /// The other bookings that have these seats.
@@ -164,8 +186,10 @@ pub(super) fn read_booking(row: &Row) -> Result<Booking, LedgerError> {
         visitor: parse(row, "visitor_id")?,
         jti: parse(row, "jti")?,
         ordered,
+        tickets: parse_or_null(row, "tickets")?.unwrap_or_default(),
         total_minor: number(row, "total_minor")?,
         currency: text(row, "currency")?,
+        admitted_at: number_or_null(row, "admitted_at")?.map(Millis),
         held_at: number_or_null(row, "held_at")?.map(Millis),
         hold_end: Millis(number(row, "hold_end")?),
         at: Millis(number(row, "decided_at")?),

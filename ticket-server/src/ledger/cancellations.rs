@@ -98,26 +98,9 @@ pub(super) async fn cancel_in(tx: &mut Tx, reservation: &ReservationId) -> Resul
     // What the queue was not told yet, it need not hear any more: the visitor has booked nothing.
     let query = sql("DELETE FROM outbox WHERE reservation_id = ? AND sent_at IS NULL").bind(&booking.reservation);
     tx.execute(query).await?;
-    let query = sql("INSERT INTO cancellations (reservation_id, event_id, visitor_id, jti, seats, ticket_type_id, \
-                     quantity, total_minor, currency, held_at, hold_end, decided_at, cancelled_at, due_at) VALUES ");
-    let ((seats, kind, quantity), now) = (bookings::columns(&booking.ordered), tx.now());
-    let row = [
-        (&booking.reservation).into(),
-        (&booking.event).into(),
-        (&booking.visitor).into(),
-        booking.jti.into(),
-        seats.into(),
-        kind.into(),
-        quantity.into(),
-        booking.total_minor.into(),
-        booking.currency.as_str().into(),
-        booking.held_at.into(),
-        booking.hold_end.into(),
-        booking.at.into(),
-        now.into(),
-        Some(now).into(),
-    ];
-    tx.execute(query.rows([row])).await?;
+    let now = tx.now();
+    let row = bookings::insert_row("cancellations", "cancelled_at, due_at", booking, [now.into(), Some(now).into()]);
+    tx.execute(row).await?;
     Ok(true)
 }
 

@@ -22,6 +22,7 @@ mod notifications;
 mod orders;
 mod outbox;
 pub mod sql;
+mod tickets;
 mod tx;
 mod url;
 mod writer;
@@ -45,7 +46,10 @@ pub use self::{
     change::{Doing, Verdict},
     dialect::Dialect,
     notifications::{Happened, Notification, Told},
-    orders::{Beginning, Begun, Effect, KEY_KEPT_MS, Known, Lease, Moved, ORDERS_PER_RESERVATION_MAX, Recorded},
+    orders::{
+        Beginning, Begun, Effect, KEY_KEPT_MS, KeyNow, Known, Lease, Moved, ORDERS_PER_RESERVATION_MAX, Recorded,
+    },
+    tickets::Tickets,
     tx::Tx,
     url::LedgerUrl,
 };
@@ -99,10 +103,14 @@ pub struct Booking {
     pub jti: Jti,
     /// What it is of.
     pub ordered: Ordered,
+    /// Of which types its tickets are, where that is known.
+    pub tickets: Tickets,
     /// What it costs.
     pub total_minor: u64,
     /// In which currency.
     pub currency: String,
+    /// When the session was admitted, where that is known.
+    pub admitted_at: Option<Millis>,
     /// When it was held, where that is known.
     pub held_at: Option<Millis>,
     /// When the hold would have expired.

@@ -172,6 +172,12 @@ pub fn parse<T: FromStr>(row: &Row, column: &str) -> Result<T, LedgerError> {
     text.parse().map_err(|_| unreadable(column))
 }
 
+/// What the text in a column means that may be empty.
+pub fn parse_or_null<T: FromStr>(row: &Row, column: &str) -> Result<Option<T>, LedgerError> {
+    let text: Option<&str> = row.try_get(column).map_err(LedgerError::from_sqlx)?;
+    text.map(|text| text.parse().map_err(|_| unreadable(column))).transpose()
+}
+
 pub(super) fn unreadable(column: &str) -> LedgerError {
     LedgerError::Broken(format!("a row with an unreadable {column}"))
 }

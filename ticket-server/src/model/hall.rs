@@ -127,6 +127,11 @@ impl Hall {
         self.slots.get(index as usize).and_then(|slot| slot.seat.as_ref()).map_or(0, |(_, price)| *price)
     }
 
+    /// The ticket type of a seat that is in the event now.
+    pub fn type_of(&self, index: u32) -> Option<&TicketTypeId> {
+        self.slots.get(index as usize)?.seat.as_ref().map(|(seat, _)| &seat.ticket_type_id)
+    }
+
     /// All seats that are in the event now: index, seat, price.
     pub fn seats(&self) -> impl Iterator<Item = (u32, &Seat, u64)> {
         self.slots.iter().zip(0..).filter_map(|(slot, i)| slot.seat.as_ref().map(|(seat, price)| (i, seat, *price)))

@@ -67,7 +67,7 @@ impl Office {
         match outcome {
             Outcome::Hold(hold) => {
                 let hall = self.hall_naming(hall, &hold).await?;
-                self.book(&hall, &hold).await
+                self.book(&hall, &hold, caller).await
             }
             Outcome::Refused(refusal) => self.booked_before(caller, reservation, &refusal).await,
             other => Err(unexpected(&other)),
@@ -116,8 +116,8 @@ impl Office {
         Ok(booking.filter(|booking| booking.visitor == caller.visitor && booking.event == caller.event))
     }
 
-    async fn book(&self, hall: &Arc<Hall>, hold: &Hold) -> Result<Reservation, ApiError> {
-        let decision = match self.ledger.book(booking::of_hold(hall, hold, self.now())).await {
+    async fn book(&self, hall: &Arc<Hall>, hold: &Hold, caller: &Caller) -> Result<Reservation, ApiError> {
+        let decision = match self.ledger.book(booking::of_hold(hall, hold, Some(caller), self.now())).await {
             Ok(decision) => decision,
             Err(error) => {
                 if error == LedgerError::Overloaded {

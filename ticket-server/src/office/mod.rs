@@ -67,6 +67,8 @@ pub struct Caller {
     pub event: EventId,
     /// The session.
     pub jti: Jti,
+    /// When the session was admitted, to the second, where the token says so.
+    pub admitted: Option<Millis>,
     /// When the session ends.
     pub expires: Millis,
 }

@@ -34,7 +34,7 @@ impl Office {
         let refusal = match self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await? {
             Outcome::Hold(hold) if hold.visitor == caller.visitor => {
                 let hall = self.hall_naming(hall, &hold).await?;
-                let booking = booking::of_hold(&hall, &hold, self.now());
+                let booking = booking::of_hold(&hall, &hold, Some(caller), self.now());
                 return Ok((hall, hold, booking));
             }
             Outcome::Past(_, hold) if hold.visitor == caller.visitor => Refusal::Expired,

@@ -87,7 +87,7 @@ impl Office {
         if self.now() < hold.end {
             return self.give_back(event, hold, &hall).await;
         }
-        match self.ledger.fence(booking::of_hold(&hall, hold, self.now())).await {
+        match self.ledger.fence(booking::of_hold(&hall, hold, None, self.now())).await {
             Ok(Decision::Confirmed(booking)) => {
                 tracing::info!(%event, reservation = %hold.reservation, "a pinned hold turned out to be booked");
                 self.tell(event, Command::Book { bookings: vec![booking::sold(&hall, *booking)] }).await;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::ReservationId,
-    ledger::{Effect, Lease, Moved, Recorded},
+    ledger::{Effect, KeyNow, Lease, Moved, Recorded},
     office::{Caller, Reservation, ledger_error},
 };
 
@@ -78,7 +78,7 @@ impl Orders {
             order: order.clone(),
             effect: Effect::Unbook(reservation.clone()),
             closes: false,
-            answer: None,
+            key: KeyNow::Same,
             notification: None,
             next_at: Some(now),
         };

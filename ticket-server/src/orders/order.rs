@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::saga::{Failure, Kind, Saga, Stage};
 use crate::{
     ids::ReservationId,
-    ledger::{Booking, Ordered},
+    ledger::{Booking, Ordered, Tickets},
     payments::{Method, Payment},
 };
 
@@ -62,6 +62,8 @@ pub struct Item {
     pub reservation: ReservationId,
     /// Its seats or tickets.
     pub ordered: Ordered,
+    /// Of which types its tickets are.
+    pub tickets: Tickets,
     /// When it was held.
     pub held_at: Millis,
     /// When the hold would expire.
@@ -89,12 +91,16 @@ pub struct Order {
     pub total_minor: u64,
     /// In which currency.
     pub currency: String,
+    /// When the session was admitted that its hold was taken in, where that is known.
+    pub admitted_at: Option<Millis>,
     /// Counts its changes.
     pub rev: u64,
     /// Attempts at the present stage that led nowhere.
     pub attempts: u64,
     /// The trace of the request that began it.
     pub trace_id: String,
+    /// The work of that request, in which whoever runs the order goes on.
+    pub traceparent: Option<String>,
     /// When that was.
     pub created_at: Millis,
     /// The stages it went through.
@@ -122,8 +128,10 @@ impl Order {
             visitor: self.visitor.clone(),
             jti: self.jti,
             ordered: item.ordered.clone(),
+            tickets: item.tickets.clone(),
             total_minor: self.total_minor,
             currency: self.currency.clone(),
+            admitted_at: self.admitted_at,
             held_at: Some(item.held_at),
             hold_end: item.hold_end,
             at,

@@ -68,11 +68,12 @@ impl Orders {
         let mut order = self.order_of(Kind::Order, caller, &means, trace)?;
         // The session that took the hold is the one that ends with it.
         order.jti = hold.jti;
-        order.total_minor = hold.total_minor;
+        (order.admitted_at, order.total_minor) = (booking.admitted_at, hold.total_minor);
         order.currency = hall.body.currency.clone();
         order.item = Some(Item {
             reservation: reservation.clone(),
             ordered: booking.ordered,
+            tickets: booking.tickets,
             held_at: hold.created,
             hold_end: hold.end,
         });
@@ -116,9 +117,11 @@ impl Orders {
             method: means.method,
             total_minor: 0,
             currency: String::new(),
+            admitted_at: None,
             rev: 0,
             attempts: 0,
             trace_id: trace.to_string(),
+            traceparent: context::traceparent(),
             created_at: now,
             steps: Vec::new(),
         };
@@ -149,6 +152,11 @@ impl Orders {
         // What was written down is what is said, also when this run was not the one that ended it.
         match self.office.ledger.known_key(&visitor, &key, Millis(0)).await {
             Ok(Some(Known::Answered(answer))) => Ok(Placed { order: Some(id), answer }),
+            // It failed, and the key stands for nothing any more: whoever asks again begins anew.
+            Ok(None) => match self.office.ledger.order(&id).await {
+                Ok(Some(order)) if order.saga.is_settled() => Ok(Placed { order: Some(id), answer: Kept::of(&order) }),
+                _ => Err(in_progress(&id)),
+            },
             Ok(_) => Err(in_progress(&id)),
             Err(LedgerError::Overloaded) => Err(Code::Overloaded.into()),
             Err(_) => Err(in_progress(&id)),

@@ -20,7 +20,7 @@ use super::{
     saga::{Answer, Move, Run, Task},
 };
 use crate::{
-    ledger::{Decision, Effect, Lease, LedgerError, Moved, Recorded},
+    ledger::{Decision, Effect, KeyNow, Lease, LedgerError, Moved, Recorded},
     office::StoreAnswer,
     payments::Operation,
 };
@@ -263,7 +263,7 @@ impl Runner {
         let moved = Moved {
             effect,
             closes: settles && order.saga.kind == Kind::Order,
-            answer: settles.then(|| Kept::of(&order)),
+            key: if settles { key_of(&order) } else { KeyNow::Same },
             notification: self
                 .orders
                 .notifier
@@ -369,6 +369,12 @@ impl Runner {
         // If that fails, the lease runs out.
         let _ = self.orders.office.ledger.put_off(id, &self.owner, *attempts, next).await;
     }
+}
+
+/// What the key of a settled order stands for. What failed before anybody was asked for money may be asked for again
+/// under the same key, if another time it may go well.
+fn key_of(order: &Order) -> KeyNow {
+    if order.saga.may_be_asked_again() { KeyNow::Free } else { KeyNow::Answers(Kept::of(order)) }
 }
 
 /// Whether a move was written down.

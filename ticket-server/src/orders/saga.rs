@@ -235,6 +235,11 @@ impl Saga {
         }
     }
 
+    /// Whether it failed for a reason that passes, and nobody was asked for money: it is as if it had never begun.
+    pub fn may_be_asked_again(&self) -> bool {
+        matches!(self.failure, Some(Failure::Unavailable | Failure::Interrupted)) && !self.asked
+    }
+
     /// Where it stands, as the buyer sees it.
     pub fn state(&self) -> OrderState {
         if self.failure.is_some() {

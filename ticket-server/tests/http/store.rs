@@ -6,7 +6,7 @@ use ticket_server::{
     clock::Clock,
     engine::{Engine as _, RedisEngine},
     ids::ReservationId,
-    ledger::{Booking, Ledger, LedgerUrl, Ordered},
+    ledger::{Booking, Ledger, LedgerUrl, Ordered, Tickets},
     model::{Command, Outcome},
 };
 
@@ -89,8 +89,10 @@ async fn pinned_holds_are_settled() {
             visitor: bob.id.clone(),
             jti: bob.jti,
             ordered: Ordered::Seats(vec![ticket_server::ids::SeatId::new("A-1-2").unwrap()]),
+            tickets: Tickets::default(),
             total_minor: 5_000,
             currency: "EUR".into(),
+            admitted_at: None,
             held_at: None,
             hold_end: now(),
             at: now(),

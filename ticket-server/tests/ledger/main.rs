@@ -2,12 +2,18 @@
 
 mod cases;
 mod lost;
+mod orders;
 mod proxy;
 mod support;
 
 use queue_core::service::testing_sql::{TestMariaDb, TestPostgres};
 
 use self::support::Place;
+
+/// All cases, from wherever they are.
+mod all {
+    pub use crate::{cases::*, orders::*};
+}
 
 /// A server is started once for all cases: each has a database to itself.
 macro_rules! on_all {
@@ -17,7 +23,7 @@ macro_rules! on_all {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    cases::$case(&Place::Sqlite(tempfile::tempdir().unwrap())).await;
+                    all::$case(&Place::Sqlite(tempfile::tempdir().unwrap())).await;
                 }
             )*
         }
@@ -27,7 +33,7 @@ macro_rules! on_all {
             let place = Place::Postgres(TestPostgres::start());
             $(
                 println!("{}", stringify!($case));
-                cases::$case(&place).await;
+                all::$case(&place).await;
             )*
         }
 
@@ -36,7 +42,7 @@ macro_rules! on_all {
             let place = Place::MariaDb(TestMariaDb::start());
             $(
                 println!("{}", stringify!($case));
-                cases::$case(&place).await;
+                all::$case(&place).await;
             )*
         }
     };
@@ -58,4 +64,7 @@ on_all! {
     several_servers_may_start_at_once,
     messages_keep_the_order_of_their_bookings,
     messages_that_were_sent_long_ago_are_dropped,
+    an_order_is_read_as_it_was_written,
+    an_order_pays_for_its_own_booking_alone,
+    a_key_that_is_freed_serves_again,
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use ticket_server::{
     clock::Clock,
     ids::{ReservationId, SeatId, TicketTypeId},
-    ledger::{Booking, Decision, Ledger, LedgerUrl, Ordered, StoredEvent},
+    ledger::{Booking, Decision, Ledger, LedgerUrl, Ordered, StoredEvent, Tickets},
 };
 
 /// Where a case finds its database.
@@ -68,14 +68,20 @@ pub fn jti(n: u64) -> Jti {
 }
 
 pub fn booking(id: &str, who: u64, ordered: Ordered) -> Booking {
+    let (kind, count) = match &ordered {
+        Ordered::Seats(seats) => (TicketTypeId::new("std").unwrap(), seats.len() as u64),
+        Ordered::Quantity { kind, quantity } => (kind.clone(), *quantity),
+    };
     Booking {
         reservation: ReservationId::new(id).unwrap(),
         event: event(),
         visitor: VisitorId::new(&format!("a_{who}")).unwrap(),
         jti: jti(who),
+        tickets: Tickets(vec![(kind, count)]),
         ordered,
         total_minor: 5_000,
         currency: "EUR".into(),
+        admitted_at: Some(Millis(1_000_u64.saturating_sub(who))),
         held_at: Some(Millis(500)),
         hold_end: Millis(2_000),
         at: Millis(1_000),
