@@ -9,15 +9,9 @@ pub mod forge;
 pub mod heads;
 pub mod patience;
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
-use parking_lot::Mutex;
+use queue_core::service::testing::Program;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -33,13 +27,12 @@ const SPARE_FDS: usize = 4;
 
 /// A server under attack.
 pub struct Victim {
-    child: Child,
+    program: Program,
     pub public: SocketAddr,
     pub ops: SocketAddr,
     pub operator: String,
     pub peer: String,
     pub state: tempfile::TempDir,
-    said: Arc<Mutex<String>>,
     fds: usize,
     rss_kb: u64,
 }
@@ -49,28 +42,12 @@ impl Victim {
     pub async fn start(program: &str, args: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
         let (operator, peer) = ("operator-".repeat(5), "peer-".repeat(8));
-        let mut child = Command::new(program)
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--drain-seconds", "5"])
-            .args(args)
-            .env_clear()
-            .env("USHER_STATE_DIR", state.path())
-            .env("USHER_OPERATOR_TOKEN", &operator)
-            .env("USHER_PEER_TOKEN", &peer)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        listen(child.stderr.take().unwrap(), said.clone());
-        let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains("visitors on"));
-        let line = line.unwrap_or_else(|| panic!("it did not start: {}", said.lock()));
-        std::thread::spawn(move || lines.for_each(drop));
-        let mut addresses = line.split("http://").skip(1).map(|rest| rest.split([',', ' ']).next().unwrap());
-        let mut address = || addresses.next().unwrap().parse().unwrap();
-        let (public, ops) = (address(), address());
-        let mut victim = Self { child, public, ops, operator, peer, state, said, fds: 0, rss_kb: 0 };
+        let mut command = Command::new(program);
+        command.arg("--drain-seconds=5").args(args).env_clear().env("USHER_STATE_DIR", state.path());
+        command.env("USHER_OPERATOR_TOKEN", &operator).env("USHER_PEER_TOKEN", &peer);
+        let program = Program::start(&mut command);
+        let (public, ops) = (program.public, program.ops);
+        let mut victim = Self { program, public, ops, operator, peer, state, fds: 0, rss_kb: 0 };
         // The first requests open and allocate what stays.
         for _ in 0..20 {
             assert_eq!(victim.ask("GET", "/health", "", "").await.status, 200);
@@ -104,7 +81,7 @@ impl Victim {
     }
 
     pub fn fds(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.program.pid())).unwrap().count()
     }
 
     /// How many there are once connections that just ended are closed.
@@ -122,7 +99,7 @@ impl Victim {
 
     /// Memory in use, in KiB.
     pub fn rss_kb(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
@@ -156,30 +133,10 @@ impl Victim {
         self.let_go().await;
         let grown = self.rss_kb().saturating_sub(self.rss_kb);
         assert!(grown < GROWTH_KB_MAX, "it has grown by {grown} KiB");
-        assert!(self.child.try_wait().unwrap().is_none(), "it has ended");
-        let said = self.said.lock();
+        assert!(self.program.is_running(), "it has ended");
+        let said = self.program.said();
         assert!(!said.contains("panic") && !said.contains("ERROR"), "{said}");
     }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("the server said: {}", self.said.lock());
-        }
-    }
-}
-
-fn listen(mut from: impl Read + Send + 'static, said: Arc<Mutex<String>>) {
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            said.lock().push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
-    });
 }
 
 /// One request on a connection of its own.

@@ -1,5 +1,7 @@
 //! Visitors on WebSockets.
 
+use std::net::SocketAddr;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -23,7 +25,7 @@ pub struct Socket {
 
 impl Socket {
     /// Connects to a node and joins; fails if the node is not there.
-    pub async fn join(address: &str, place: Option<&str>) -> Option<Self> {
+    pub async fn join(address: SocketAddr, place: Option<&str>) -> Option<Self> {
         let tcp = TcpStream::connect(address).await.ok()?;
         let (ws, _) = client_async(format!("ws://{address}/ws"), tcp).await.ok()?;
         let mut socket = Self { ws };

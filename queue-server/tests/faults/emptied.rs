@@ -44,7 +44,7 @@ async fn the_line_starts_anew_once_and_lets_nobody_in_before_the_old_sessions_ar
     let active = [world.check(&nodes[0], None).await, world.check(&nodes[1], None).await];
     let mut waiting = Vec::new();
     for i in 0..4 {
-        let mut socket = Socket::join(&nodes[i % 2].public, None).await.unwrap();
+        let mut socket = Socket::join(nodes[i % 2].public, None).await.unwrap();
         let place = text(&socket.named("queue-updated").await["placeToken"]).to_owned();
         waiting.push((socket, place));
     }
@@ -70,7 +70,7 @@ async fn the_line_starts_anew_once_and_lets_nobody_in_before_the_old_sessions_ar
     assert_eq!((&polled["status"], &polled["reason"]), (&json!("ENDED"), &json!("QUEUE_RESET")));
     let mut anew = Vec::new();
     for (i, (_, place)) in waiting.iter().enumerate() {
-        let mut socket = Socket::join(&nodes[(i + 1) % 2].public, Some(place)).await.unwrap();
+        let mut socket = Socket::join(nodes[(i + 1) % 2].public, Some(place)).await.unwrap();
         let status = socket.named("queue-updated").await;
         assert_eq!((&status["status"], &status["position"]), (&json!("WAITING"), &json!(i + 1)));
         assert_eq!(status["eta"], Value::Null, "nobody knows yet");

@@ -94,7 +94,7 @@ async fn an_admission_whose_answer_was_lost_admits_nobody_twice() {
     let active = [world.check(&node, None).await, world.check(&node, None).await];
     let mut sockets = Vec::new();
     for _ in 0..4 {
-        let mut socket = Socket::join(&node.public, None).await.unwrap();
+        let mut socket = Socket::join(node.public, None).await.unwrap();
         socket.named("queue-updated").await;
         sockets.push(socket);
     }

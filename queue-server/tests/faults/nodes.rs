@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,7 +39,7 @@ struct Seen {
 
 /// One visitor: stays until told that it is their turn, whatever happens to the node.
 async fn visitor(
-    mut address: watch::Receiver<String>,
+    mut address: watch::Receiver<SocketAddr>,
     seen: Arc<Mutex<Seen>>,
     doors: Arc<Semaphore>,
     done: Done,
@@ -47,10 +48,10 @@ async fn visitor(
     let mut place: Option<String> = None;
     let mut seq = Seq(0);
     loop {
-        let current = address.borrow_and_update().clone();
+        let current = *address.borrow_and_update();
         let socket = {
             let _door = doors.acquire().await.unwrap();
-            let mut socket = Socket::join(&current, place.as_deref()).await;
+            let mut socket = Socket::join(current, place.as_deref()).await;
             let first = if let Some(socket) = &mut socket { Some(socket.next().await) } else { None };
             first.zip(socket)
         };
@@ -126,7 +127,7 @@ async fn five_thousand_sockets_of_a_killed_node_find_their_places_on_another() {
     assert_eq!(pause.send().await.unwrap().status(), 200);
 
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let address = watch::Sender::new(doomed.public.clone());
+    let address = watch::Sender::new(doomed.public);
     let doors = Arc::new(Semaphore::new(OPENED_AT_ONCE));
     let (done, mut finished) = mpsc::unbounded_channel();
     for _ in 0..SOCKETS {
@@ -144,7 +145,7 @@ async fn five_thousand_sockets_of_a_killed_node_find_their_places_on_another() {
     assert_eq!(resume.send().await.unwrap().status(), 200);
     let began = Instant::now();
     eventually("people are let in", async || (seen.lock().admitted.len() >= 200).then_some(())).await;
-    address.send_replace(other.public.clone());
+    address.send_replace(other.public);
     doomed.kill();
     let before = seen.lock().admitted.len();
 

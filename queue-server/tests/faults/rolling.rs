@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -28,14 +29,14 @@ const VISITORS: usize = 600;
 /// The nodes that may be asked, one after the other: a load balancer.
 #[derive(Default)]
 struct Balancer {
-    addresses: RwLock<Vec<String>>,
+    addresses: RwLock<Vec<SocketAddr>>,
     next: AtomicUsize,
 }
 
 impl Balancer {
-    fn pick(&self) -> String {
+    fn pick(&self) -> SocketAddr {
         let addresses = self.addresses.read();
-        addresses[self.next.fetch_add(1, Ordering::Relaxed) % addresses.len()].clone()
+        addresses[self.next.fetch_add(1, Ordering::Relaxed) % addresses.len()]
     }
 }
 
@@ -53,7 +54,7 @@ struct Seen {
 async fn visitor(balancer: Arc<Balancer>, seen: Arc<Seen>, world: Arc<World>, done: Done) {
     let mut place: Option<String> = None;
     loop {
-        let Some(mut socket) = Socket::join(&balancer.pick(), place.as_deref()).await else {
+        let Some(mut socket) = Socket::join(balancer.pick(), place.as_deref()).await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -107,7 +108,7 @@ async fn three_nodes_are_replaced_and_nothing_is_lost() {
     }
     world.configure(&nodes[0], EVENT, json!({"capacity": CAPACITY, "admitPerMinute": 3600})).await;
     let balancer = Arc::new(Balancer::default());
-    *balancer.addresses.write() = nodes.iter().map(|node| node.public.clone()).collect();
+    *balancer.addresses.write() = nodes.iter().map(|node| node.public).collect();
     let (seen, store) = (Arc::new(Seen::default()), world.store().await);
     let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
 
@@ -149,13 +150,13 @@ async fn three_nodes_are_replaced_and_nothing_is_lost() {
         let let_in = seen.admitted.lock().len();
         eventually("people are let in", async || (seen.admitted.lock().len() >= let_in + 40).then_some(())).await;
         // The balancer sees that it is not ready any more.
-        let gone = node.public.clone();
+        let gone = node.public;
         node.signal("-TERM");
         balancer.addresses.write().retain(|address| *address != gone);
         assert_eq!(node.ended().await.code(), Some(0));
         *node = world.node();
         world.await_ready(node).await;
-        balancer.addresses.write().push(node.public.clone());
+        balancer.addresses.write().push(node.public);
     }
     let through = tokio::time::timeout(super::support::WITHIN, crowd).await;
     if through.is_err() {
@@ -191,10 +192,10 @@ async fn a_node_that_is_told_to_end_drains() {
     world.await_ready(&node).await;
     world.configure(&node, EVENT, json!({"capacity": 1})).await;
     let active = world.check(&node, None).await;
-    let mut socket = Socket::join(&node.public, None).await.unwrap();
+    let mut socket = Socket::join(node.public, None).await.unwrap();
     let place = socket.named("queue-updated").await["placeToken"].clone();
     // A request that is still on its way when the end is near.
-    let mut slow = TcpStream::connect(&node.public).await.unwrap();
+    let mut slow = TcpStream::connect(node.public).await.unwrap();
     let head = format!("host: {}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n", node.public);
     let request = format!("POST /api/v1/queue/check/{EVENT} HTTP/1.1\r\n{head}\r\n{{");
     slow.write_all(request.as_bytes()).await.unwrap();

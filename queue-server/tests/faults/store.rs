@@ -72,7 +72,7 @@ async fn scene(world: World) -> Scene {
     assert_eq!(active["status"], "ACTIVE");
     let mut waiting = Vec::new();
     for i in 0..4 {
-        let mut socket = Socket::join(&nodes[i % 2].public, None).await.unwrap();
+        let mut socket = Socket::join(nodes[i % 2].public, None).await.unwrap();
         let status = socket.named("queue-updated").await;
         assert_eq!(status["position"], i + 1);
         waiting.push((socket, status));

@@ -1,17 +1,14 @@
 //! Nodes as processes on one Redis, and what operators, visitors and the ticket server ask of them.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use base64::Engine as _;
+pub use queue_core::service::testing::{WITHIN, eventually};
 use queue_core::{
     service::{
         keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, PLACE_SECRET, StateDir, place_keys},
         redis::{Options, Store, StoreUrl},
-        testing::TestRedis,
+        testing::{Program, TestRedis, client},
     },
     token::place::{PlaceClaims, PlaceKeys},
     wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, MESSAGE_FIELD},
@@ -20,8 +17,6 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What is expected within seconds has not happened after so long.
-pub const WITHIN: Duration = Duration::from_secs(30);
 pub const EVENT: &str = "faults";
 
 /// A Redis, and the keys that its nodes share.
@@ -51,10 +46,9 @@ impl World {
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let secret = |name| state.secret(name).unwrap();
         state.signing_keys().unwrap();
-        let http = Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         Self {
             redis,
-            http,
+            http: client(),
             operator: secret(OPERATOR_TOKEN).expose().to_owned(),
             peer: secret(PEER_TOKEN).expose().to_owned(),
             places: place_keys(&secret(PLACE_SECRET)).unwrap(),
@@ -70,23 +64,9 @@ impl World {
 
     /// A node that reaches its store at `url`.
     pub fn node_at(&self, url: &str) -> Node {
-        let quiet = if std::env::var_os("FAULTS_LOG").is_some() { Stdio::inherit() } else { Stdio::null() };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_queue-server"))
-            .args(["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--drain-seconds=5"])
-            .arg(format!("--store={url}"))
-            .arg(format!("--state-dir={}", self.state.path().display()))
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(quiet)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("http://")).expect("the node starts");
-        std::thread::spawn(move || lines.for_each(drop));
-        let mut addresses = line.split("http://").skip(1).map(|rest| rest.split([',', ' ']).next().unwrap().to_owned());
-        let (public, ops) = (addresses.next().unwrap(), addresses.next().unwrap());
-        Node { child, public, ops }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queue-server"));
+        command.arg("--drain-seconds=5").arg(format!("--store={url}")).env_clear();
+        Program::start(command.arg(format!("--state-dir={}", self.state.path().display())))
     }
 
     /// What an operator asks of a node, under `/api/v1/queue/`.
@@ -170,37 +150,7 @@ impl World {
 }
 
 /// A node.
-pub struct Node {
-    child: Child,
-    pub public: String,
-    pub ops: String,
-}
-
-impl Node {
-    pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Ends it without a word.
-    pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Waits for its end.
-    pub async fn ended(&mut self) -> ExitStatus {
-        eventually("the node ends", async || self.child.try_wait().unwrap()).await
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+pub use queue_core::service::testing::Program as Node;
 
 /// Where visitors say that they are done.
 pub type Done = tokio::sync::mpsc::UnboundedSender<Value>;
@@ -245,16 +195,4 @@ pub fn unavailable() -> (u16, String, bool) {
 
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap()
-}
-
-/// Tries until there is something.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = tokio::time::Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = attempt().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < until, "waited too long for: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -85,8 +85,8 @@ async fn joins_are_limited_by_client_address() {
 }
 
 async fn connect(server: &Server) -> Result<Socket, (u16, bool)> {
-    let request = format!("ws://{}/ws", server.public).into_client_request().unwrap();
-    let tcp = TcpStream::connect(&server.public).await.unwrap();
+    let request = format!("ws://{}/ws", server.program.public).into_client_request().unwrap();
+    let tcp = TcpStream::connect(&server.program.public).await.unwrap();
     match tokio_tungstenite::client_async(request, tcp).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => {

@@ -167,7 +167,7 @@ async fn nobody_is_refused_while_keys_rotate_twice() {
     std::fs::remove_file(keys.join("0001.pem")).unwrap();
     std::fs::remove_file(keys.join("0002.pem")).unwrap();
     put(&place_file, &secret(3));
-    world.nodes.iter().for_each(|node| node.signal("-HUP"));
+    world.nodes.iter().for_each(|node| node.program.signal("-HUP"));
     signs(3).await;
 
     world.stop.store(true, Ordering::Relaxed);
@@ -205,7 +205,7 @@ async fn what_is_no_key_changes_nothing() {
     let keys = folder.path().join("signing-keys");
     std::fs::write(keys.join("0002.pem"), "half of a k").unwrap();
     std::fs::write(folder.path().join("place-secret"), "short").unwrap();
-    server.signal("-HUP");
+    server.program.signal("-HUP");
     for _ in 0..20 {
         assert_eq!(server.check("e").answer().await.status, 200);
         assert_eq!(server.get("/.well-known/jwks.json").answer().await.json, before);

@@ -1,71 +1,38 @@
 //! Real `queue-server` processes, what is asked of them, and user tokens.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{path::Path, process::Command};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-use queue_core::service::keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, StateDir};
-use reqwest::{Method, RequestBuilder, header::HeaderMap};
+pub use queue_core::service::testing::{Answer, Ask, WITHIN, eventually};
+use queue_core::service::{
+    keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, StateDir},
+    testing::{Program, client},
+};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-
-/// What is expected within seconds has not happened after so long.
-pub const WITHIN: Duration = Duration::from_secs(30);
 
 /// A running server, killed at the end.
 pub struct Server {
-    child: Child,
-    /// `host:port` of the public listener.
-    pub public: String,
-    ops: String,
+    pub program: Program,
     pub operator: String,
     pub peer: String,
     http: reqwest::Client,
 }
 
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub json: Value,
-}
-
-impl Answer {
-    /// Status and code.
-    pub fn refusal(&self) -> (u16, &str) {
-        (self.status, self.json["code"].as_str().unwrap_or_default())
-    }
-}
-
 impl Server {
     /// A server with this state folder and these flags.
     pub fn start(state: &Path, flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_queue-server"))
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--drain-seconds", "1"])
-            .args(flags)
-            .env_clear()
-            .env("USHER_STATE_DIR", state)
-            .stdout(Stdio::piped())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.find(|line| line.as_ref().unwrap().contains("visitors on")).unwrap().unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        let mut addresses = line.split("http://").skip(1).map(|rest| rest.split([',', ' ']).next().unwrap().to_owned());
-        let (public, ops) = (addresses.next().unwrap(), addresses.next().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queue-server"));
+        command.arg("--drain-seconds=1").args(flags).env_clear().env("USHER_STATE_DIR", state);
+        let program = Program::start(&mut command);
         let state = StateDir::open(state).unwrap();
         let secret = |name: &str| state.secret(name).unwrap().expose().to_owned();
-        let http = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().unwrap();
-        Self { child, public, ops, operator: secret(OPERATOR_TOKEN), peer: secret(PEER_TOKEN), http }
+        Self { program, operator: secret(OPERATOR_TOKEN), peer: secret(PEER_TOKEN), http: client() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.public))
+        self.http.request(method, format!("{}{path}", self.program.url()))
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
@@ -86,7 +53,7 @@ impl Server {
 
     /// A request to the operations listener, without a token.
     pub fn ops(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("http://{}/api/v1/queue/{path}", self.ops))
+        self.http.request(method, format!("{}/api/v1/queue/{path}", self.program.ops_url()))
     }
 
     /// What an operator asks for.
@@ -102,44 +69,6 @@ impl Server {
     pub async fn event(&self, event: &str, capacity: u32) {
         let answer = self.operate(Method::PUT, &format!("admin/{event}"), Some(json!({"capacity": capacity}))).await;
         assert!(matches!(answer.status, 200 | 201), "{answer:?}");
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends a request and reads the whole answer.
-pub trait Ask {
-    fn answer(self) -> impl Future<Output = Answer>;
-}
-
-impl Ask for RequestBuilder {
-    async fn answer(self) -> Answer {
-        let response = self.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        Answer { status, headers, json: serde_json::from_str(&text).unwrap_or_default() }
-    }
-}
-
-/// Tries until there is something.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = tokio::time::Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = attempt().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < until, "waited too long for: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

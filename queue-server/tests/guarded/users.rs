@@ -128,11 +128,11 @@ async fn whoever_was_in_line_before_stays() {
 }
 
 async fn connect(server: &Server, bearer: Option<&str>) -> Result<Socket, u16> {
-    let mut request = format!("ws://{}/ws", server.public).into_client_request().unwrap();
+    let mut request = format!("ws://{}/ws", server.program.public).into_client_request().unwrap();
     if let Some(bearer) = bearer {
         request.headers_mut().insert("authorization", format!("Bearer {bearer}").parse().unwrap());
     }
-    let tcp = TcpStream::connect(&server.public).await.unwrap();
+    let tcp = TcpStream::connect(&server.program.public).await.unwrap();
     match tokio_tungstenite::client_async(request, tcp).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),

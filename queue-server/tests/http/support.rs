@@ -2,11 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
+pub use queue_core::service::testing::{Answer, Ask, eventually};
 use queue_core::{
     service::{
         config::{Command, load},
         keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, PLACE_SECRET, SigningKeys, StateDir, place_keys},
         run::Lifecycle,
+        testing::client,
     },
     token::place::PlaceKeys,
 };
@@ -14,12 +16,9 @@ use queue_server::{
     config::{Config, PROGRAM},
     server::Server,
 };
-use reqwest::{Method, RequestBuilder, header::HeaderMap, redirect::Policy};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-/// What is expected within seconds has not happened after so long.
-const WITHIN: Duration = Duration::from_secs(15);
 
 /// A server with a state folder of its own.
 pub struct TestServer {
@@ -31,15 +30,6 @@ pub struct TestServer {
     client: reqwest::Client,
     state: StateDir,
     _folder: TempDir,
-}
-
-/// An answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
-    pub json: Value,
 }
 
 impl TestServer {
@@ -63,15 +53,9 @@ impl TestServer {
         let server = Server::start(config, &life).await.unwrap();
         let (url, ops) = (format!("http://{}", server.address()), format!("http://{}", server.ops_address()));
         tokio::spawn(server.serve(life.clone()));
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(Duration::from_secs(10))
-            .build()
-            .unwrap();
         let secret = |name: &str| state.secret(name).unwrap().expose().to_owned();
         let (operator, peer) = (secret(OPERATOR_TOKEN), secret(PEER_TOKEN));
-        Self { url, ops, operator, peer, life, client, state, _folder: folder }
+        Self { url, ops, operator, peer, life, client: client(), state, _folder: folder }
     }
 
     /// With an event of this policy.
@@ -159,78 +143,6 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.life.shut_down();
-    }
-}
-
-/// Tries until there is something.
-pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = tokio::time::Instant::now() + WITHIN;
-    loop {
-        if let Some(found) = attempt().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < until, "waited too long for: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Sends a request and reads the whole answer. Every error must have the one body.
-pub trait Ask {
-    fn answer(self) -> impl Future<Output = Answer>;
-}
-
-impl Ask for RequestBuilder {
-    async fn answer(self) -> Answer {
-        let response = self.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        let answer = Answer { status, headers, text, json };
-        assert_eq!(answer.header("x-trace-id").len(), 32);
-        if status >= 400 && !answer.header("content-type").starts_with("text/html") {
-            answer.assert_is_error();
-        }
-        answer
-    }
-}
-
-impl Answer {
-    /// A header's value; empty if there is none.
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    pub fn code(&self) -> &str {
-        self.json["code"].as_str().unwrap_or_default()
-    }
-
-    /// Status and code.
-    pub fn refusal(&self) -> (u16, &str) {
-        (self.status, self.code())
-    }
-
-    /// The `Set-Cookie` line of this cookie.
-    pub fn cookie_line(&self, name: &str) -> Option<String> {
-        let lines = self.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
-        lines.filter(|line| line.starts_with(&format!("{name}="))).map(str::to_owned).next()
-    }
-
-    /// The value of a cookie that is set.
-    pub fn cookie(&self, name: &str) -> Option<String> {
-        let line = self.cookie_line(name)?;
-        let (_, value) = line.split(';').next()?.split_once('=')?;
-        Some(value.to_owned())
-    }
-
-    fn assert_is_error(&self) {
-        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
-        let body: queue_core::wire::ErrorBody = serde_json::from_str(&self.text).expect("the error body");
-        let code = queue_core::codes::Code::ALL.iter().find(|code| code.info().name == body.code);
-        let info = code.unwrap_or_else(|| panic!("{} is in no table", body.code)).info();
-        assert_eq!((info.status, info.retryable), (self.status, body.retryable), "{self:?}");
-        assert_eq!(body.trace_id, self.header("x-trace-id"));
-        assert!(!body.message.is_empty());
-        assert_eq!(!self.header("retry-after").is_empty(), matches!(self.status, 429 | 503), "{self:?}");
     }
 }
 

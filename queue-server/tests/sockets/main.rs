@@ -191,11 +191,11 @@ async fn frames_beyond_the_contract_close_the_socket() {
 
 /// A handshake by hand, for frames that no library sends.
 async fn raw(server: &Server, headers: &str) -> (tokio::net::TcpStream, String) {
-    let mut tcp = tokio::net::TcpStream::connect(&server.public).await.unwrap();
+    let mut tcp = tokio::net::TcpStream::connect(&server.program.public).await.unwrap();
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n",
-        server.public
+        server.program.public
     );
     tcp.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -230,14 +230,14 @@ async fn the_handshake_is_checked() {
     assert!(head.contains("sec-websocket-protocol: usher.v1"), "{head}");
     let (_, head) = raw(&server, "Origin: https://elsewhere.example\r\n").await;
     assert!(head.starts_with("HTTP/1.1 403"), "{head}");
-    let (_, head) = raw(&server, &format!("Origin: http://{}\r\n", server.public)).await;
+    let (_, head) = raw(&server, &format!("Origin: http://{}\r\n", server.program.public)).await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     // A token that is given explicitly counts, also where it is too long, or there are two: never as none.
     for bad in [format!("x-usher-place: {}\r\n", "x".repeat(600)), "x-usher-place: a\r\nx-usher-place: b\r\n".into()] {
         let (_, head) = raw(&server, &bad).await;
         assert!(head.starts_with("HTTP/1.1 403"), "{head}");
     }
-    let answer = server.http.get(format!("http://{}/ws", server.public)).send().await.unwrap();
+    let answer = server.http.get(format!("http://{}/ws", server.program.public)).send().await.unwrap();
     assert_eq!(answer.status(), 426);
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "UPGRADE_REQUIRED");
 }
@@ -250,7 +250,7 @@ async fn a_cookie_resumes_only_beside_an_allowed_origin() {
     let place = server.check("cookie").await["placeToken"].clone();
     server.check("cookie").await;
     let cookie = format!("Cookie: a=b; usher_place.cookie={}\r\n", place.as_str().unwrap());
-    for (origin, position) in [(format!("Origin: http://{}\r\n", server.public), 1), (String::new(), 3)] {
+    for (origin, position) in [(format!("Origin: http://{}\r\n", server.program.public), 1), (String::new(), 3)] {
         let (tcp, head) = raw(&server, &format!("{cookie}{origin}")).await;
         assert!(head.starts_with("HTTP/1.1 101"), "{head}");
         let plain = tokio_tungstenite::MaybeTlsStream::Plain(tcp);
@@ -276,21 +276,21 @@ async fn a_draining_server_sends_its_sockets_away() {
     let (mut active, _) = server.join("drain", None).await;
     let (mut waiting, _) = server.join("drain", None).await;
     let mut silent = server.socket().await;
-    server.signal("-TERM");
+    server.program.signal("-TERM");
     for socket in [&mut active, &mut waiting, &mut silent] {
         let frame = socket.closed().await;
         assert_eq!(code(&frame), 1012);
         let reason: Value = serde_json::from_str(&frame.reason).unwrap();
         assert!(reason["retryAfterMs"].as_u64().unwrap() > 0);
     }
-    assert!(server.wait().success());
+    assert!(server.program.ended().await.success());
 }
 
 #[tokio::test]
 async fn a_poll_never_lags_behind_what_was_done() {
     let server = Server::start();
     server.event("polls", 1).await;
-    let url = format!("http://{}/api/v1/queue/status/polls", server.public);
+    let url = format!("http://{}/api/v1/queue/status/polls", server.program.public);
     let status = async |place: &Value| -> Value {
         let request = server.http.get(&url).header("x-usher-place", place.as_str().unwrap());
         request.send().await.unwrap().json().await.unwrap()

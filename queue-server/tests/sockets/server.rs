@@ -1,12 +1,9 @@
 //! A real `queue-server` process on free ports, its operator, and a WebSocket client.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
+use queue_core::service::testing::{Program, client};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -20,9 +17,7 @@ pub const PLACE_SECRET: &str = "a-place-secret-of-at-least-32-bytes-for-tests";
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Server {
-    child: Child,
-    pub public: String,
-    pub ops: String,
+    pub program: Program,
     pub http: reqwest::Client,
     _state: tempfile::TempDir,
 }
@@ -34,26 +29,15 @@ impl Server {
 
     pub fn with(arguments: &[&str]) -> Self {
         let state = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_queue-server"))
-            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--drain-seconds", "5"])
-            .args(arguments)
-            .env("USHER_STATE_DIR", state.path())
-            .env("USHER_OPERATOR_TOKEN", OPERATOR)
-            .env("USHER_PLACE_SECRET", PLACE_SECRET)
-            .stdout(Stdio::piped())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.find(|line| line.as_ref().unwrap().contains("visitors on")).unwrap().unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        let mut addresses = line.split("http://").skip(1).map(|rest| rest.split([',', ' ']).next().unwrap().to_owned());
-        let (public, ops) = (addresses.next().unwrap(), addresses.next().unwrap());
-        Self { child, public, ops, http: reqwest::Client::new(), _state: state }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_queue-server"));
+        command.arg("--drain-seconds=5").args(arguments).env("USHER_STATE_DIR", state.path());
+        command.env("USHER_OPERATOR_TOKEN", OPERATOR).env("USHER_PLACE_SECRET", PLACE_SECRET);
+        let program = Program::start(&mut command);
+        Self { program, http: client(), _state: state }
     }
 
     pub async fn operator(&self, method: &str, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/api/v1/queue/admin/{path}", self.ops);
+        let url = format!("http://{}/api/v1/queue/admin/{path}", self.program.ops);
         let request = self.http.request(method.parse().unwrap(), url).bearer_auth(OPERATOR);
         let answer = request.json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{method} {path}: {}", answer.text().await.unwrap());
@@ -67,21 +51,21 @@ impl Server {
 
     /// Joins over HTTP.
     pub async fn check(&self, event: &str) -> Value {
-        let url = format!("http://{}/api/v1/queue/check/{event}", self.public);
+        let url = format!("http://{}/api/v1/queue/check/{event}", self.program.public);
         self.http.post(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Leaves over HTTP.
     pub async fn leave(&self, event: &str, place: &Value) {
-        let url = format!("http://{}/api/v1/queue/leave/{event}", self.public);
+        let url = format!("http://{}/api/v1/queue/leave/{event}", self.program.public);
         let answer = self.http.post(url).header("x-usher-place", place.as_str().unwrap()).send().await.unwrap();
         assert_eq!(answer.status(), 204);
     }
 
     pub async fn socket(&self) -> Socket {
         let (ws, _) = tokio_tungstenite::client_async(
-            format!("ws://{}/ws", self.public),
-            MaybeTlsStream::Plain(TcpStream::connect(&self.public).await.unwrap()),
+            format!("ws://{}/ws", self.program.public),
+            MaybeTlsStream::Plain(TcpStream::connect(&self.program.public).await.unwrap()),
         )
         .await
         .unwrap();
@@ -94,22 +78,6 @@ impl Server {
         socket.join(event, place).await;
         let answer = socket.event().await;
         (socket, answer)
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    pub fn wait(&mut self) -> std::process::ExitStatus {
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer, Visitor, eventually, hall},
+    support::{Ask as _, Kind, TestServer, Visitor, eventually, hall},
 };
 
 on_both! {

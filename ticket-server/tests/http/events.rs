@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer, hall},
+    support::{Ask as _, Kind, TestServer, hall},
 };
 
 on_both! {
@@ -241,7 +241,7 @@ async fn what_is_not_built_is_said_to_be() {
     assert_eq!(server.get("/health").await.ok(200)["status"], "ok");
     let page = server.get("/tickets/hall").await;
     assert_eq!(page.status, 200);
-    assert!(page.json.as_str().unwrap().contains("data-event-id=\"hall\""));
+    assert!(page.text.contains("data-event-id=\"hall\""));
     assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
     assert_eq!(server.get("/assets/tickets.js").await.status, 200);
     server.get("/assets/nothing.js").await.is(404, "NOT_FOUND");

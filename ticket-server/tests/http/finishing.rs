@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer},
+    support::{Ask as _, Kind, TestServer},
 };
 
 on_both! {

@@ -20,7 +20,7 @@ use queue_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Answered as _, Kind, TestServer, Visitor, eventually, hall, now};
+use crate::support::{Ask as _, Kind, TestServer, Visitor, eventually, hall, now};
 
 /// Publishes keys, and counts who asks.
 struct Publisher {

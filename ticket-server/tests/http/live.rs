@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer, WITHIN, eventually, hall},
+    support::{Ask as _, Kind, TestServer, WITHIN, eventually, hall},
 };
 
 on_both! {

@@ -1,49 +1,15 @@
 //! The program itself: settings, start, end.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
-use crate::support::eventually;
+use queue_core::service::testing::{Program, client, eventually};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ticket-server");
-
-/// A running program, killed at the end.
-struct Running {
-    child: Child,
-    url: String,
-    ops: String,
-}
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Self {
-        let mut child = command(args).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        if line.is_empty() {
-            let mut said = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            panic!("it did not start: {said}");
-        }
-        let mut urls = line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| word.starts_with("http://"));
-        let (url, ops) = (urls.next().unwrap().to_owned(), urls.next().unwrap().to_owned());
-        Self { child, url, ops }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -75,19 +41,17 @@ fn checking_settings_makes_nothing() {
 async fn it_starts_before_the_queue_and_ends_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let flag = format!("--state-dir={}", folder.path().join("state").display());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     for _ in 0..2 {
-        let mut running = Running::start(&["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", &flag]);
+        let mut running = Program::start(&mut command(&[&flag]));
         eventually("readiness", async || {
-            let ready = client.get(format!("{}/readyz", running.ops)).send().await.unwrap();
+            let ready = client.get(format!("{}/readyz", running.ops_url())).send().await.unwrap();
             (ready.status() == 200).then_some(())
         })
         .await;
-        let events = client.get(format!("{}/api/v1/events", running.url)).send().await.unwrap();
+        let events = client.get(format!("{}/api/v1/events", running.url())).send().await.unwrap();
         assert_eq!(events.status(), 200);
-        let id = running.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let status = eventually("the end", async || running.child.try_wait().unwrap()).await;
-        assert_eq!(status.code(), Some(0));
+        running.signal("-TERM");
+        assert_eq!(running.ended().await.code(), Some(0));
     }
 }

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer, Visitor, WITHIN},
+    support::{Ask as _, Kind, TestServer, Visitor, WITHIN},
 };
 
 on_both! {

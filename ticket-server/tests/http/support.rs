@@ -12,6 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+pub use queue_core::service::testing::{Answer, Ask, WITHIN, eventually};
 use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
@@ -21,7 +22,7 @@ use queue_core::{
         keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, StateDir},
         redis::{Options, Store, StoreUrl},
         run::Lifecycle,
-        testing::TestRedis,
+        testing::{TestRedis, client},
     },
     token::{
         active::{ActiveGrant, ActiveSigner},
@@ -29,7 +30,7 @@ use queue_core::{
         keys::SigningKey,
     },
 };
-use reqwest::{RequestBuilder, header::HeaderMap, redirect::Policy};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ticket_server::{
@@ -38,9 +39,6 @@ use ticket_server::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// What is expected within seconds has not happened after so long.
-pub const WITHIN: Duration = Duration::from_secs(20);
 
 /// The queue's operations listener, as far as the ticket server asks for it.
 #[derive(Clone, Default)]
@@ -165,32 +163,6 @@ pub struct TestServer {
     pub folder: TempDir,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub json: Value,
-}
-
-impl Answer {
-    pub fn code(&self) -> &str {
-        self.json["code"].as_str().unwrap_or("-")
-    }
-
-    #[track_caller]
-    pub fn is(self, status: u16, code: &str) -> Self {
-        assert_eq!((self.status, self.code()), (status, code), "{self:?}");
-        self
-    }
-
-    #[track_caller]
-    pub fn ok(self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        self.json
-    }
-}
-
 pub fn now() -> Millis {
     Millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64)
 }
@@ -241,7 +213,7 @@ impl TestServer {
         ];
         change(&mut flags, folder.path());
         let (life, url, ops, serving) = serve(&flags).await;
-        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(WITHIN).build().unwrap();
+        let client = client();
         let signer = ActiveSigner::new("usher", "tickets", key);
         let server =
             Self { url, ops, queue, store, queue_store, operator, life, flags, serving, client, signer, folder };
@@ -258,8 +230,8 @@ impl TestServer {
 
     pub async fn ready(&self) {
         eventually("readiness", async || {
-            let answer = self.client.get(format!("{}/readyz", self.ops)).answer().await;
-            (answer.status == 200).then_some(())
+            let ready = self.client.get(format!("{}/readyz", self.ops)).send().await.ok()?;
+            (ready.status() == 200).then_some(())
         })
         .await;
     }
@@ -388,31 +360,6 @@ pub fn hall() -> Value {
         ],
         "sections": [{"section": "A", "ticketTypeId": "std", "rows": 2, "seatsPerRow": 5}],
     })
-}
-
-/// Asks until there is an answer.
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + WITHIN;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not come within {WITHIN:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-pub trait Answered {
-    fn answer(self) -> impl Future<Output = Answer>;
-}
-
-impl Answered for RequestBuilder {
-    async fn answer(self) -> Answer {
-        let response = self.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
-    }
 }
 
 /// Runs each scenario on both engines.

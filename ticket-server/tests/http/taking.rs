@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     on_both,
-    support::{Answered as _, Kind, TestServer, now},
+    support::{Ask as _, Kind, TestServer, now},
 };
 
 on_both! {

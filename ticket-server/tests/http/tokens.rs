@@ -3,7 +3,7 @@
 use queue_core::service::http::Method;
 use serde_json::json;
 
-use crate::support::{Answered as _, Kind, TestServer, eventually};
+use crate::support::{Ask as _, Kind, TestServer, eventually};
 
 #[tokio::test]
 async fn tokens_come_before_all_else() {

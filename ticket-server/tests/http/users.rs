@@ -9,7 +9,7 @@ use queue_core::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answered as _, Kind, TestServer, Visitor, hall, now};
+use crate::support::{Ask as _, Kind, TestServer, Visitor, hall, now};
 
 const ISSUER: &str = "https://id.example/";
 const SECRET: &str = "a-secret-of-user-tokens-for-tests-only";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     provider::{order, paid_server, served_by_provider},
-    support::{Answer, Answered as _, Kind, TestServer, Visitor},
+    support::{Answer, Ask as _, Kind, TestServer, Visitor},
 };
 
 on_both! {

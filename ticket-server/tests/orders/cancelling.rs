@@ -87,7 +87,7 @@ async fn a_booking_without_an_order_is_taken_back(kind: Kind) {
     let id = held["reservationId"].as_str().unwrap();
     server.act(&ann, id, "confirm").await.ok(200);
     let answer = server.request(http::Method::DELETE, &format!("/api/v1/reservations/{id}")).bearer_auth(&ann.token);
-    assert_eq!(crate::support::Answered::answer(answer).await.status, 204);
+    assert_eq!(crate::support::Ask::answer(answer).await.status, 204);
     let left = server.get("/api/v1/tickets/availability/standing?eventId=hall").await.ok(200);
     assert_eq!((&left["sold"], &left["available"]), (&json!(0), &json!(10)));
     server.act(&ann, id, "confirm").await.is(410, "HOLD_EXPIRED");

@@ -3,14 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
 use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
-    service::testing::TestRedis,
+    service::testing::{Program, TestRedis, signal},
     token::{
         active::{ActiveGrant, ActiveSigner},
         jwks,
@@ -26,14 +25,12 @@ use ticket_server::{
 
 use crate::{
     provider::{TestProvider, flags, paid_hall},
-    support::{Answer, Answered as _, eventually, now},
+    support::{Answer, Ask as _, eventually, now},
 };
 
 /// A ticket server as a process of its own, which can be killed and started again.
 struct Shop {
-    process: Option<Child>,
-    url: String,
-    ops: String,
+    process: Option<Program>,
     args: Vec<String>,
     operator: String,
     redis: TestRedis,
@@ -60,8 +57,6 @@ impl Shop {
         let token = folder.path().join("operator");
         std::fs::write(&token, &operator).unwrap();
         let mut args = vec![
-            "--listen=127.0.0.1:0".to_owned(),
-            "--ops-listen=127.0.0.1:0".to_owned(),
             format!("--state-dir={}", folder.path().join("state").display()),
             format!("--jwks={}", keys.display()),
             format!("--operator-token-file={}", token.display()),
@@ -74,54 +69,45 @@ impl Shop {
         args.extend(flags(&provider, folder.path()));
         let signer = ActiveSigner::new("usher", "tickets", key);
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).build().unwrap();
-        let (url, ops) = (String::new(), String::new());
-        let mut shop = Self { process: None, url, ops, args, operator, redis, provider, folder, signer, client };
+        let mut shop = Self { process: None, args, operator, redis, provider, folder, signer, client };
         shop.run(crash).await;
         let mut hall = paid_hall();
         hall["maxSeatsPerVisitor"] = json!(8);
         hall["sections"][0]["rows"] = json!(6);
         hall["cancellation"] = json!({"allowedUntil": "2035-01-01T00:00:00.000Z"});
-        let put = shop.client.put(format!("{}/api/v1/admin/events/hall", shop.ops)).bearer_auth(&shop.operator);
+        let put = shop
+            .client
+            .put(format!("{}/api/v1/admin/events/hall", shop.process().ops_url()))
+            .bearer_auth(&shop.operator);
         put.json(&hall).answer().await.ok(201);
         shop
     }
 
     async fn run(&mut self, crash: Option<&str>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ticket-server"));
-        command.args(&self.args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(&self.args).env_clear();
         if let Some(point) = crash {
             command.env("TICKET_CRASH_AT", point);
         }
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        // Read, so that the process never waits for us.
-        std::thread::spawn(move || {
-            let mut said = String::new();
-            let _ = stderr.read_to_string(&mut said);
-        });
-        let mut urls = line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| word.starts_with("http://"));
-        (self.url, self.ops) = (urls.next().unwrap().to_owned(), urls.next().unwrap().to_owned());
-        self.process = Some(child);
+        self.process = Some(Program::start(&mut command));
         eventually("readiness", async || {
-            let ready = self.client.get(format!("{}/readyz", self.ops)).send().await.ok()?;
+            let ready = self.client.get(format!("{}/readyz", self.process().ops_url())).send().await.ok()?;
             (ready.status() == 200).then_some(())
         })
         .await;
     }
 
+    fn process(&self) -> &Program {
+        self.process.as_ref().expect("it was started")
+    }
+
     /// Kills the process, if it has not ended by itself.
     fn kill(&mut self) {
-        if let Some(mut child) = self.process.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process = None;
     }
 
     async fn await_crash(&mut self) {
-        let mut child = self.process.take().unwrap();
-        eventually("the crash", async || child.try_wait().unwrap()).await;
+        self.process.take().unwrap().ended().await;
     }
 
     fn buyer(&self, n: u64) -> Buyer {
@@ -138,11 +124,8 @@ impl Shop {
 
     /// `None` when the process ended before it had answered.
     async fn post(&self, buyer: &Buyer, path: &str, key: &str, body: &Value) -> Option<Answer> {
-        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(&buyer.token);
-        let response = request.header("idempotency-key", key).json(body).send().await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.ok()?;
-        Some(Answer { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
+        let request = self.client.post(format!("{}{path}", self.process().url())).bearer_auth(&buyer.token);
+        Answer::of(request.header("idempotency-key", key).json(body)).await.ok()
     }
 
     async fn hold(&self, buyer: &Buyer, seats: &[String], seconds: u64) -> Option<Answer> {
@@ -167,7 +150,7 @@ impl Shop {
     }
 
     async fn states(&self) -> BTreeMap<String, String> {
-        let map = self.client.get(format!("{}/api/v1/seats/events/hall", self.url)).answer().await.ok(200);
+        let map = self.client.get(format!("{}/api/v1/seats/events/hall", self.process().url())).answer().await.ok(200);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         map["seats"].as_array().unwrap().iter().map(|seat| (text(&seat["seatId"]), text(&seat["state"]))).collect()
     }
@@ -306,11 +289,11 @@ async fn killed_at_any_moment_in_a_loop() {
                 Some((id, answer))
             }
         });
-        let pid = shop.process.as_ref().unwrap().id().to_string();
+        let pid = shop.process().pid();
         let kill_after = Duration::from_millis(150 + 1_137 * round % 900);
         let killing = async {
             tokio::time::sleep(kill_after).await;
-            assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+            signal(pid, "-KILL");
         };
         let (bought, ()) = tokio::join!(futures_util::future::join_all(buying), killing);
         shop.kill();

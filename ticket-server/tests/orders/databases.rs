@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     provider::{order, paid_hall},
-    support::{Answered as _, Kind, TestServer, eventually},
+    support::{Ask as _, Kind, TestServer, eventually},
 };
 
 async fn all_of_it(ledger: String) {
@@ -35,8 +35,12 @@ async fn all_of_it(ledger: String) {
         (balance["items"] == json!([{"currency": "EUR", "amountMinor": 7_000}])).then_some(())
     })
     .await;
-    let order = server.get_as(&ann, &format!("/api/v1/orders/{}", booked["orderId"].as_str().unwrap())).await.ok(200);
-    assert_eq!(order["state"], "REFUNDED");
+    let path = format!("/api/v1/orders/{}", booked["orderId"].as_str().unwrap());
+    eventually("the order's end", async || {
+        let order = server.get_as(&ann, &path).await.ok(200);
+        (order["state"] == "REFUNDED").then_some(())
+    })
+    .await;
     let history = server.get_as(&ann, &format!("/api/v1/reservations/{one}/history")).await.ok(200);
     assert_eq!(history["items"].as_array().unwrap().last().unwrap()["type"], "REFUNDED");
     let bob = server.visitor(2);

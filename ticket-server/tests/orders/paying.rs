@@ -1,10 +1,12 @@
 //! Paying by a provider in another process, whatever it does.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::{
     provider::{SECRET, order, order_with, read, served_by_provider, steps},
-    support::{Answered as _, Kind, TestServer, eventually, now},
+    support::{Ask as _, Kind, TestServer, eventually, now},
 };
 
 /// Short enough for a test, long enough for a busy machine.
@@ -41,6 +43,10 @@ async fn lost_answers_are_asked_for_again() {
             let answer = order(&server, &ann, &format!("k{tries}"), &id, "card").await;
             if answer.code() == "ORDER_IN_PROGRESS" {
                 tries -= 1;
+            }
+            // A reservation has only so many tries: not all of them while the breaker is open.
+            if let Ok(seconds) = answer.header("retry-after").parse() {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
             }
             (answer.status == 201).then_some(answer.json)
         })

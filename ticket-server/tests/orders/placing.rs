@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     provider::{order, order_with, paid_server, read, steps},
-    support::{Answered as _, Kind, eventually},
+    support::{Ask as _, Kind, eventually},
 };
 
 on_both! {

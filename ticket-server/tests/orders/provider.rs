@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Answered as _, Kind, TestServer, Visitor, hall};
+use crate::support::{Answer, Ask as _, Kind, TestServer, Visitor, hall};
 
 pub const SECRET: &str = "a-secret-of-both-long-enough-0123456789";
 
@@ -36,14 +36,19 @@ impl TestProvider {
     }
 
     pub async fn behave(&self, how: Value) {
-        self.client.post(format!("{}/behave", self.url)).json(&how).answer().await.ok(200);
+        self.ask("behave", &how).await;
+    }
+
+    async fn ask(&self, what: &str, how: &Value) -> Value {
+        let request = self.client.post(format!("{}/{what}", self.url)).json(how);
+        Answer::of(request).await.unwrap().ok(200)
     }
 
     /// Decides a pending payment, and tells the server of it.
     pub async fn decide(&self, server: &TestServer, payment: &str, status: &str, event: &str) {
         let url = format!("{}/api/v1/payments/webhook", server.url);
         let how = json!({"paymentId": payment, "status": status, "url": url, "event": event});
-        let told = self.client.post(format!("{}/decide", self.url)).json(&how).answer().await.ok(200);
+        let told = self.ask("decide", &how).await;
         assert_eq!(told["told"], 204);
     }
 
@@ -108,17 +113,11 @@ pub async fn served_by_provider(kind: Kind, more: &[&str]) -> (TestServer, TestP
 }
 
 /// Orders a reservation under a key.
-pub async fn order(
-    server: &TestServer,
-    visitor: &Visitor,
-    key: &str,
-    reservation: &str,
-    method: &str,
-) -> crate::support::Answer {
+pub async fn order(server: &TestServer, visitor: &Visitor, key: &str, reservation: &str, method: &str) -> Answer {
     order_with(server, visitor, key, json!({"reservationId": reservation, "payment": {"method": method}})).await
 }
 
-pub async fn order_with(server: &TestServer, visitor: &Visitor, key: &str, body: Value) -> crate::support::Answer {
+pub async fn order_with(server: &TestServer, visitor: &Visitor, key: &str, body: Value) -> Answer {
     let request = server.request(http::Method::POST, "/api/v1/orders").bearer_auth(&visitor.token);
     request.header("idempotency-key", key).json(&body).answer().await
 }

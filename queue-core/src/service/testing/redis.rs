@@ -1,4 +1,4 @@
-//! What the tests of all crates need: a real Redis of their own.
+//! A real Redis of one test's own, and a sentinel.
 
 use std::{
     io::{Read as _, Write as _},
