@@ -346,6 +346,21 @@ pub struct Order {
     pub steps: Vec<String>,
     /// What was acknowledged as booked.
     pub booked: Option<Goods>,
+    /// Answers for good to the same key and body, when it was sent again after the first one.
+    #[serde(default)]
+    pub repeats: Vec<Repeat>,
+}
+
+/// An answer to a key that had its answer before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repeat {
+    /// When it was read.
+    pub at: u64,
+    pub status: u16,
+    pub code: Option<String>,
+    pub order_id: Option<String>,
+    pub state: Option<String>,
 }
 
 /// Something that a visitor gave up.
