@@ -1,14 +1,14 @@
 //! Many new bookings in a few statements: what makes a rush of confirmations fast.
 //!
-//! The rows go as one text of JSON, which every database can read as a table: a statement is the same however many
-//! there are, so that it is prepared once.
+//! The rows go as one text of JSON, which the databases can read as a table: a statement is the same however many
+//! there are, so that it is prepared once. PostgreSQL has something better ([`arrays`]).
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Booking, LedgerError, Ordered, Tx,
+    Booking, LedgerError, Ordered, Tx, arrays,
     bookings::names,
     change::Traced,
     dialect::Dialect,
@@ -55,13 +55,13 @@ const OUTBOX: &[Column] =
 /// Books all of them; `false` when any cannot be booked as new, and then everything has to be undone.
 pub(super) async fn book_all(tx: &mut Tx, traced: &[Traced<'_>]) -> Result<bool, LedgerError> {
     let bookings: Vec<&Booking> = traced.iter().map(|(booking, _)| *booking).collect();
-    let rows: Vec<Json> = bookings.iter().map(|booking| row(booking)).collect();
-    if !insert(tx, "bookings", BOOKINGS, &rows).await? {
-        return Ok(false);
-    }
-    let seats: Vec<Json> = bookings.iter().flat_map(|booking| seats_of(booking)).collect();
-    if !seats.is_empty() && !insert(tx, "sold_seats", SOLD_SEATS, &seats).await? {
-        return Ok(false);
+    match tx.dialect() {
+        Dialect::Postgres => arrays::insert(tx, traced).await?,
+        Dialect::Sqlite | Dialect::MySql => {
+            if !insert_all(tx, traced, &bookings).await? {
+                return Ok(false);
+            }
+        }
     }
     // In one order, so that no two servers wait for each other.
     for ((event, kind), quantity) in quantities(&bookings) {
@@ -70,6 +70,19 @@ pub(super) async fn book_all(tx: &mut Tx, traced: &[Traced<'_>]) -> Result<bool,
         if tx.execute(query.bind(quantity).bind(event).bind(kind).bind(quantity)).await? == 0 {
             return Ok(false);
         }
+    }
+    Ok(true)
+}
+
+/// One table after the other.
+async fn insert_all(tx: &mut Tx, traced: &[Traced<'_>], bookings: &[&Booking]) -> Result<bool, LedgerError> {
+    let rows: Vec<Json> = bookings.iter().map(|booking| row(booking)).collect();
+    if !insert(tx, "bookings", BOOKINGS, &rows).await? {
+        return Ok(false);
+    }
+    let seats: Vec<Json> = bookings.iter().flat_map(|booking| seats_of(booking)).collect();
+    if !seats.is_empty() && !insert(tx, "sold_seats", SOLD_SEATS, &seats).await? {
+        return Ok(false);
     }
     let messages: Vec<Json> = traced.iter().map(|&traced| message(traced)).collect();
     insert(tx, "outbox", OUTBOX, &messages).await
@@ -86,24 +99,17 @@ fn statement(dialect: Dialect, table: &str, columns: &[Column]) -> String {
         |each: &dyn Fn(Column) -> String| columns.iter().map(|&column| each(column)).collect::<Vec<_>>().join(", ");
     let names = list(&|column| column.name().to_owned());
     let from = match dialect {
-        // The condition keeps what follows from being read as the condition of a join.
-        Dialect::Sqlite => {
-            let values = list(&|column| format!("value ->> '{}'", column.name()));
-            format!("SELECT {values} FROM json_each(?) WHERE true")
-        }
-        Dialect::Postgres => {
-            let types = list(&|column| match column {
-                Text(name) => format!("{name} text"),
-                Int(name) => format!("{name} bigint"),
-            });
-            format!("SELECT {names} FROM json_to_recordset(?::json) AS made ({types})")
-        }
         Dialect::MySql => {
             let types = list(&|column| match column {
                 Text(name) => format!("{name} LONGTEXT PATH '$.{name}'"),
                 Int(name) => format!("{name} BIGINT PATH '$.{name}'"),
             });
             format!("SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS ({types})) AS made")
+        }
+        // The condition keeps what follows from being read as the condition of a join.
+        _ => {
+            let values = list(&|column| format!("value ->> '{}'", column.name()));
+            format!("SELECT {values} FROM json_each(?) WHERE true")
         }
     };
     format!("INSERT INTO {table} ({names}) {from}")

@@ -36,6 +36,14 @@ impl Dialect {
         }
     }
 
+    /// Connections that write. In SQLite there is one writer at a time anyway.
+    pub(super) const fn writers(self) -> usize {
+        match self {
+            Self::Sqlite => 1,
+            Self::Postgres | Self::MySql => 2,
+        }
+    }
+
     /// What every connection is told first. Each statement sees what was committed before it, so that whoever
     /// meets another's row can read it.
     pub(super) fn session(self) -> String {

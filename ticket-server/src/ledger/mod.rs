@@ -10,6 +10,7 @@
 //! function over a [`Tx`] and hands it to [`Ledger::change`]; who writes together with whom, and what happens
 //! when the database is away, is the writer's.
 
+mod arrays;
 mod balance;
 mod batch;
 mod bookings;
@@ -26,6 +27,8 @@ mod tickets;
 mod tx;
 mod url;
 mod writer;
+mod writers;
+mod writing;
 
 use std::time::Duration;
 
@@ -57,6 +60,7 @@ use self::{
     change::{Change, Job},
     sql::{Row, Sql},
     writer::Writer,
+    writers::Writers,
 };
 use crate::{
     clock::Clock,
@@ -209,7 +213,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Connects, and brings the tables up to date. The writer ends with the last handle.
+    /// Connects, and brings the tables up to date. The writers end with the last handle.
     pub async fn open(url: &LedgerUrl, clock: Clock) -> Result<Self, LedgerError> {
         let (options, dialect) = (url.options()?, url.dialect());
         migrations::run(&options, dialect).await?;
@@ -219,7 +223,8 @@ impl Ledger {
             .after_connect(move |connection, _| Box::pin(tx::set_up(connection, dialect)))
             .connect_lazy_with(options.clone());
         let (jobs, waiting) = mpsc::channel(WRITES_WAITING_MAX);
-        tokio::spawn(Writer::new(options, dialect, clock).run(waiting));
+        let writer = move || Writer::new(options.clone(), dialect, clock.clone());
+        tokio::spawn(Writers::new(dialect.writers(), writer).run(waiting));
         Ok(Self { dialect, readers, jobs })
     }
 

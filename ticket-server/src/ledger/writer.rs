@@ -1,24 +1,27 @@
-//! Group commit: changes gather while the previous transaction is committed, and go as one.
+//! One connection that writes batches: until each is written, or it is certain that it is not.
 //!
-//! A batch is first written as if nothing in it were refused. If something is, all is undone and written again
-//! with a savepoint for each change, so that one that is refused leaves its neighbours alone. Nobody is answered
-//! before the commit. No timer: when nothing waits, nothing is delayed.
+//! A batch is first written as if nothing in it were refused. If something is, all is undone and written again,
+//! carefully ([`super::writing`]). Bookings of seats alone are one statement where the database has one for that,
+//! which is also their transaction.
 //!
 //! When another transaction was in the way, or the connection was lost before the commit, nothing was written and
 //! the batch is written again. When the answer to the commit was lost, a row of the writer's own tells: every
-//! transaction leaves its number there, and reading it waits for one that may still be under way.
+//! transaction leaves its number there, and reading it waits for one that may still be under way. What has not begun
+//! by then finds a later number there, and writes nothing.
 
 use std::time::Duration;
 
 use queue_core::ids::Millis;
 use sqlx::any::AnyConnectOptions;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
-};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{
-    LedgerError, WRITE_BATCH_MAX, WRITE_TIMEOUT_MS, batch::book_all, change::Job, dialect::Dialect, sql::sql, tx::Tx,
+    LedgerError, WRITE_TIMEOUT_MS,
+    change::Job,
+    dialect::Dialect,
+    sql::sql,
+    tx::Tx,
+    writing::{commit_all, is_one_statement, write_all},
 };
 use crate::clock::Clock;
 
@@ -81,26 +84,15 @@ impl Writer {
         }
     }
 
-    /// Writes until nobody can ask any more.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
-        let mut batch = Vec::with_capacity(WRITE_BATCH_MAX);
-        while jobs.recv_many(&mut batch, WRITE_BATCH_MAX).await > 0 {
-            // Who has given up was told that nobody knows; it is better not to be done than to be done late.
-            batch.retain(|job| !job.is_abandoned());
-            if batch.is_empty() {
-                continue;
-            }
-            metrics::histogram!("usher_ticket_ledger_batch_size").record(batch.len() as f64);
-            let result = self.write(&mut batch).await;
-            match result {
-                Ok(()) => batch.drain(..).for_each(Job::tell),
-                Err(error) => {
-                    tracing::warn!(%error, "the ledger did not take a batch");
-                    batch.drain(..).for_each(|job| job.fail(error.clone()));
-                }
+    /// Writes a batch, and tells everybody in it.
+    pub(super) async fn serve(&mut self, mut batch: Batch) {
+        match self.write(&mut batch).await {
+            Ok(()) => batch.into_iter().for_each(Job::tell),
+            Err(error) => {
+                tracing::warn!(%error, "the ledger did not take a batch");
+                batch.into_iter().for_each(|job| job.fail(error.clone()));
             }
         }
-        self.leave().await;
     }
 
     /// Until it is written, or it is certain that it is not, or time is up.
@@ -141,8 +133,10 @@ impl Writer {
             Ok(open) => open,
             Err(error) => return Attempt::Failed(error),
         };
-        let late = || LedgerError::Unavailable("the ledger said nothing in time".into());
         self.number += 1;
+        if !careful && is_one_statement(self.dialect, batch) {
+            return self.attempt_at_once(tx, since, batch, deadline).await;
+        }
         let written = timeout_at(deadline, write_all(&mut tx, batch, careful, self.clock.now())).await;
         let failed = match written.unwrap_or_else(|_| Err(late())) {
             Ok(true) => None,
@@ -168,20 +162,42 @@ impl Writer {
         }
     }
 
-    /// Whether the last transaction was committed, as far as can be found out in time.
+    /// In one statement, which commits.
+    async fn attempt_at_once(&mut self, mut tx: Tx, since: Instant, batch: &mut Batch, deadline: Instant) -> Attempt {
+        let written = timeout_at(deadline, commit_all(&mut tx, batch, &self.name, self.number)).await;
+        let attempt = match written {
+            Ok(Ok(true)) => Attempt::Committed,
+            // The row is gone: a new connection makes it again.
+            Ok(Ok(false)) => return Attempt::Failed(LedgerError::Unavailable("the writer's row is gone".into())),
+            Ok(Err(LedgerError::Broken(_))) => Attempt::Refused,
+            Ok(Err(error @ LedgerError::Contended(_))) => Attempt::Failed(error),
+            Ok(Err(error)) => return Attempt::Unknown(error),
+            Err(_) => return Attempt::Unknown(late()),
+        };
+        self.open = Some((tx, since));
+        attempt
+    }
+
+    /// Whether the last transaction was committed, as far as can be found out in time. If not, it never will be.
     async fn resolve(&mut self, deadline: Instant) -> Option<bool> {
+        let asked = self.number;
+        // The next number is what whoever comes late finds.
+        self.number += 1;
         while Instant::now() < deadline {
             let Ok((mut tx, since)) = self.connect(deadline).await else { continue };
-            let text = format!("SELECT batch FROM writers WHERE writer = ?{}", self.dialect.for_update());
             let read = async {
                 tx.begin(self.clock.now()).await?;
+                let text = format!("SELECT batch FROM writers WHERE writer = ?{}", self.dialect.for_update());
                 let row = tx.fetch_optional(sql("").push(&text).bind(self.name.as_str())).await?;
-                tx.raw("ROLLBACK").await.map_err(LedgerError::from_sqlx)?;
-                row.map(|row| super::sql::number(&row, "batch")).transpose()
+                let found = row.map(|row| super::sql::number(&row, "batch")).transpose()?;
+                let late = sql("UPDATE writers SET batch = ? WHERE writer = ?");
+                tx.execute(late.bind(self.number).bind(self.name.as_str())).await?;
+                tx.raw("COMMIT").await.map_err(LedgerError::from_sqlx)?;
+                Ok::<_, LedgerError>(found)
             };
-            if let Ok(Ok(number)) = timeout_at(deadline, read).await {
+            if let Ok(Ok(found)) = timeout_at(deadline, read).await {
                 self.open = Some((tx, since));
-                return Some(number == Some(self.number));
+                return Some(found == Some(asked));
             }
         }
         None
@@ -222,7 +238,7 @@ impl Writer {
     }
 
     /// Takes this writer's row away.
-    async fn leave(mut self) {
+    pub(super) async fn leave(mut self) {
         let Some((mut tx, _)) = self.open.take() else { return };
         let gone = sql("DELETE FROM writers WHERE writer = ?").bind(self.name.as_str());
         // If not now, then a month later by another writer.
@@ -241,53 +257,6 @@ async fn enter(options: &AnyConnectOptions, dialect: Dialect, name: &str, now: M
     Ok(tx)
 }
 
-/// All but the commit; `false` when it has to be done again, carefully.
-async fn write_all(tx: &mut Tx, batch: &mut Batch, careful: bool, now: Millis) -> Result<bool, LedgerError> {
-    tx.begin(now).await?;
-    if careful { write_apart(tx, batch).await.map(|()| true) } else { write_together(tx, batch).await }
-}
-
-/// All but the commit, as if nothing were refused: the bookings in a few statements for all. `false` when something
-/// is, and then everything has to be undone.
-async fn write_together(tx: &mut Tx, batch: &mut Batch) -> Result<bool, LedgerError> {
-    let bookings: Vec<_> = batch.iter().filter_map(|job| job.booking()).collect();
-    let together = bookings.len() > 1;
-    if together {
-        match book_all(tx, &bookings).await {
-            Ok(true) => {}
-            Ok(false) | Err(LedgerError::Broken(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    for job in batch {
-        if together && job.booking().is_some() {
-            job.booked();
-            continue;
-        }
-        match job.run(tx).await {
-            Ok(true) => {}
-            Ok(false) | Err(LedgerError::Broken(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
-}
-
-/// All but the commit, each change in a savepoint of its own.
-async fn write_apart(tx: &mut Tx, batch: &mut Batch) -> Result<(), LedgerError> {
-    for job in batch {
-        tx.raw("SAVEPOINT one").await.map_err(LedgerError::from_sqlx)?;
-        let keep = match job.run(tx).await {
-            Ok(keep) => keep,
-            Err(error @ LedgerError::Broken(_)) => {
-                job.refuse(error);
-                tx.recover();
-                false
-            }
-            Err(error) => return Err(error),
-        };
-        let end = if keep { "RELEASE SAVEPOINT one" } else { "ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one" };
-        tx.raw(end).await.map_err(LedgerError::from_sqlx)?;
-    }
-    Ok(())
+fn late() -> LedgerError {
+    LedgerError::Unavailable("the ledger said nothing in time".into())
 }

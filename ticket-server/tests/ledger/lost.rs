@@ -30,11 +30,13 @@ async fn is_made_once(port: u16, url: &dyn Fn(u16) -> String) {
         sold += 1;
         assert_eq!(sell_one(&ledger).await, sold, "with cut {n}");
     }
-    proxy.cut_next(Cut::After);
-    let booked = ledger.book(seats("r1", 1, &["A-1"])).await.unwrap();
-    assert!(matches!(booked, Decision::Confirmed(_)));
-    assert_eq!(proxy.cuts(), 5);
-    assert_eq!(ledger.unsent(0, 10).await.unwrap().len(), 1);
+    for (n, cut) in [Cut::No, Cut::After, Cut::Before].into_iter().enumerate() {
+        proxy.cut_next(cut);
+        let booked = ledger.book(seats(&format!("r{n}"), 1, &[&format!("A-{}", n + 1)])).await.unwrap();
+        assert!(matches!(booked, Decision::Confirmed(_)), "with cut {n}");
+    }
+    assert_eq!(proxy.cuts(), 6);
+    assert_eq!(ledger.unsent(0, 10).await.unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

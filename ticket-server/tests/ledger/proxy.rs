@@ -21,6 +21,9 @@ pub enum Cut {
     After,
 }
 
+/// What is in the parameters of a statement that books and commits at once: the array of events, of one booking.
+const BOOKINGS: &[u8] = b"{\"hall\"}";
+
 pub struct Proxy {
     pub port: u16,
     next: Arc<AtomicU8>,
@@ -62,7 +65,7 @@ async fn pass(client: TcpStream, to: u16, next: Arc<AtomicU8>, cuts: Arc<AtomicU
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read) = from_client.read(&mut buffer).await {
         let sent = &buffer[..read];
-        let is_commit = sent.windows(8).any(|part| part == b"; COMMIT");
+        let is_commit = sent.windows(8).any(|part| part == b"; COMMIT" || part == BOOKINGS);
         let cut = if is_commit { next.swap(Cut::No as u8, Ordering::SeqCst) } else { Cut::No as u8 };
         if cut != Cut::No as u8 {
             cuts.fetch_add(1, Ordering::SeqCst);
