@@ -44,6 +44,8 @@ pub const LOG_ENTRIES_MAX: usize = 10_000;
 
 /// Holds asked for in one engine call, at most: what many ask for at once goes to the store together.
 pub const HOLD_BATCH_MAX: usize = 64;
+/// Seats looked at in one call of the store, at most: those of as many holds.
+pub const LOOK_SEATS_MAX: usize = HOLD_BATCH_MAX * HOLD_SEATS_MAX;
 /// Holds expired, or things forgotten, in one engine call, at most.
 pub const END_BATCH_MAX: usize = 128;
 /// Bookings marked sold in one engine call, at most.

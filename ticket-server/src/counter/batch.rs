@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 
 use super::{
     Job, NoHold, SENT_WITHIN, Want, broken,
+    looking::Seen,
+    too_late,
     view::{Chosen, View},
 };
 use crate::{
     engine::{Engine, EngineError},
     limits::HOLD_BATCH_MAX,
-    model::{Command, Hold, Outcome, Refusal, Wanted, Wish},
+    model::{Command, Hold, Outcome, Refusal, Wanted, What, Wish},
 };
 
 /// How often the best seats are chosen anew when somebody on another node was faster. Each time that this happens
@@ -20,8 +22,8 @@ use crate::{
 const ATTEMPTS_MAX: u32 = 8;
 
 /// Sends what has gathered until nobody can ask any more.
-pub(super) async fn serve(engine: Arc<dyn Engine>, event: EventId, mut jobs: mpsc::Receiver<Job>) {
-    let mut event = Event { engine, event, view: None };
+pub(super) async fn serve(engine: Arc<dyn Engine>, event: EventId, seen: Arc<Seen>, mut jobs: mpsc::Receiver<Job>) {
+    let mut event = Event { engine, event, seen, view: None };
     let mut waiting = Vec::with_capacity(HOLD_BATCH_MAX);
     loop {
         if waiting.is_empty() && event.wait(&mut jobs, &mut waiting).await == 0 {
@@ -46,7 +48,7 @@ fn still_waiting(jobs: Vec<Job>) -> Vec<Job> {
     let (young, old): (Vec<_>, Vec<_>) =
         jobs.into_iter().filter(|job| !job.reply.is_closed()).partition(|job| now - job.since < SENT_WITHIN);
     for job in old {
-        job.answer(Err(EngineError::Unavailable("the store takes too long".into()).into()));
+        job.answer(Err(too_late()));
     }
     young
 }
@@ -55,6 +57,7 @@ fn still_waiting(jobs: Vec<Job>) -> Vec<Job> {
 struct Event {
     engine: Arc<dyn Engine>,
     event: EventId,
+    seen: Arc<Seen>,
     /// What is free, for whoever wants the best; let go when nobody does for a while.
     view: Option<View>,
 }
@@ -137,6 +140,15 @@ impl Event {
         (sent, wishes, again)
     }
 
+    /// Whoever wants these seats next is probably refused.
+    fn see(&self, answer: &Result<Hold, Refusal>) {
+        match answer {
+            Ok(Hold { what: What::Seats(seats), .. }) => self.seen.taken(seats.iter().copied()),
+            Err(Refusal::Taken(seats)) => self.seen.taken(seats.iter().map(|(seat, _)| *seat)),
+            _ => {}
+        }
+    }
+
     fn answer(&mut self, jobs: Vec<Job>, outcome: Result<Outcome, EngineError>, again: &mut Vec<Job>) {
         let answers = match outcome {
             Ok(Outcome::Each(answers)) if answers.len() == jobs.len() => answers,
@@ -151,6 +163,7 @@ impl Event {
         };
         let mut late = Vec::new();
         for (mut job, answer) in jobs.into_iter().zip(answers) {
+            self.see(&answer);
             match answer {
                 Err(Refusal::Taken(_)) if matches!(job.want, Want::Best { .. }) => {
                     job.attempts += 1;

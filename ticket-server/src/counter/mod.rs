@@ -5,9 +5,12 @@
 //! in itself. A wish for the best seats is turned into seats when its batch goes ([`view`]), and chosen anew when
 //! somebody was faster; it goes first then.
 //!
+//! A wish for seats that are probably taken is refused before it becomes one ([`looking`]).
+//!
 //! A store that gains nothing from batches is asked at once, but for the best seats.
 
 mod batch;
+mod looking;
 mod view;
 
 use std::{
@@ -16,9 +19,10 @@ use std::{
 };
 
 use dashmap::DashMap;
-use queue_core::ids::EventId;
+use queue_core::ids::{EventId, Jti};
 use tokio::sync::{mpsc, oneshot};
 
+use self::looking::{Looking, Seen};
 use crate::{
     engine::{Engine, EngineError},
     ids::TicketTypeId,
@@ -84,7 +88,15 @@ struct Job {
 /// Takes holds of all events.
 pub struct Counter {
     engine: Arc<dyn Engine>,
-    events: DashMap<EventId, mpsc::Sender<Job>>,
+    events: DashMap<EventId, Desk>,
+}
+
+/// Where the wishes of one event go.
+#[derive(Clone)]
+struct Desk {
+    jobs: mpsc::Sender<Job>,
+    looks: mpsc::Sender<Looking>,
+    seen: Arc<Seen>,
 }
 
 impl Counter {
@@ -93,8 +105,9 @@ impl Counter {
         Self { engine, events: DashMap::new() }
     }
 
-    /// Takes one hold. Cancelling does not undo what was sent; what was not is not sent any more.
-    pub async fn take(&self, hall: &Arc<Hall>, taking: Taking, want: Want) -> Result<Hold, NoHold> {
+    /// Takes one hold for somebody who has waited since then. Cancelling does not undo what was sent; what was not is
+    /// not sent any more.
+    pub async fn take(&self, hall: &Arc<Hall>, taking: Taking, want: Want, since: Instant) -> Result<Hold, NoHold> {
         match want {
             Want::This(wanted) if !self.engine.gathers() => {
                 let (revision, limit) = (hall.revision, hall.body.max_seats_per_visitor);
@@ -105,29 +118,57 @@ impl Counter {
                     other => Err(broken(&other).into()),
                 }
             }
-            want => self.send(hall, taking, want).await,
+            want => self.send(hall, taking, want, since).await,
         }
     }
 
-    async fn send(&self, hall: &Arc<Hall>, taking: Taking, want: Want) -> Result<Hold, NoHold> {
-        let (reply, answer) = oneshot::channel();
-        let job = Job { hall: Arc::clone(hall), taking, want, attempts: 0, since: Instant::now(), reply };
-        let sent = match self.events.get(&hall.event) {
-            Some(jobs) => jobs.try_send(job),
-            None => self.open(&hall.event).try_send(job),
+    /// Refuses a wish for seats that are taken, or by a session that has ended, before it is one. Not every such wish
+    /// is found out.
+    pub async fn look(&self, hall: &Arc<Hall>, jti: Jti, want: &Want, since: Instant) -> Result<(), NoHold> {
+        let Want::This(Wanted::Seats(seats)) = want else { return Ok(()) };
+        let answer = {
+            let Some(desk) = self.events.get(&hall.event).filter(|desk| desk.seen.any(seats)) else { return Ok(()) };
+            let (reply, answer) = oneshot::channel();
+            let look = Looking { hall: Arc::clone(hall), jti, seats: seats.clone(), since, reply };
+            desk.looks.try_send(look).map_err(|_| EngineError::Overloaded)?;
+            answer
         };
-        sent.map_err(|_| EngineError::Overloaded)?;
-        answer.await.unwrap_or_else(|_| Err(EngineError::Unavailable("the server ends".into()).into()))
+        answer.await.unwrap_or_else(|_| Err(ends()))
     }
 
-    fn open(&self, event: &EventId) -> mpsc::Sender<Job> {
+    async fn send(&self, hall: &Arc<Hall>, taking: Taking, want: Want, since: Instant) -> Result<Hold, NoHold> {
+        if since.elapsed() >= SENT_WITHIN {
+            return Err(too_late());
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = Job { hall: Arc::clone(hall), taking, want, attempts: 0, since, reply };
+        let sent = match self.events.get(&hall.event) {
+            Some(desk) => desk.jobs.try_send(job),
+            None => self.open(&hall.event).jobs.try_send(job),
+        };
+        sent.map_err(|_| EngineError::Overloaded)?;
+        answer.await.unwrap_or_else(|_| Err(ends()))
+    }
+
+    fn open(&self, event: &EventId) -> Desk {
         let open = || {
-            let (sender, jobs) = mpsc::channel(WAITING_MAX);
-            tokio::spawn(batch::serve(Arc::clone(&self.engine), event.clone(), jobs));
-            sender
+            let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+            let (looks, looking) = mpsc::channel(WAITING_MAX);
+            let seen = Arc::<Seen>::default();
+            tokio::spawn(batch::serve(Arc::clone(&self.engine), event.clone(), Arc::clone(&seen), waiting));
+            tokio::spawn(looking::serve(Arc::clone(&self.engine), event.clone(), Arc::clone(&seen), looking));
+            Desk { jobs, looks, seen }
         };
         self.events.entry(event.clone()).or_insert_with(open).clone()
     }
+}
+
+fn too_late() -> NoHold {
+    EngineError::Unavailable("the store takes too long".into()).into()
+}
+
+fn ends() -> NoHold {
+    EngineError::Unavailable("the server ends".into()).into()
 }
 
 fn broken(outcome: &Outcome) -> EngineError {

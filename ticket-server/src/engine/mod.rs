@@ -5,6 +5,8 @@
 //! a real Redis and compares replies and complete state (`tests/model_redis.rs`).
 
 mod holding;
+mod list;
+mod looking;
 mod memory;
 mod redis;
 pub mod script;

@@ -11,6 +11,7 @@ use queue_core::{
 
 use super::{
     Engine, EngineError, holding,
+    looking::Look,
     script::{self, Transition},
 };
 use crate::{
@@ -52,6 +53,10 @@ impl RedisEngine {
             Command::Hold { revision, limit, wishes } => {
                 let args = holding::encode(revision, limit, &wishes);
                 holding::decode(&mut self.run(event, &script::TAKE, args).await?, wishes)
+            }
+            Command::Look { revision, seats, sessions } => {
+                let (look, args) = Look::new(revision, seats, &sessions);
+                look.decode(&mut self.run(event, &script::LOOK, args).await?)
             }
             command => {
                 let (transition, args) = encode(command);
@@ -157,6 +162,7 @@ fn encode(command: Command) -> (&'static Transition, Vec<Arg>) {
         Command::Restore { shape } => (&script::RESTORE, shape_args(&shape)),
         Command::Open => (&script::OPEN, vec![]),
         Command::Hold { revision, limit, wishes } => (&script::TAKE, holding::encode(revision, limit, &wishes)),
+        Command::Look { revision, seats, sessions } => (&script::LOOK, Look::new(revision, seats, &sessions).1),
         Command::Extend { reservation, visitor, add_ms, at_least_ms } => {
             let args = vec![reservation.as_str().into(), visitor.as_str().into(), add_ms.into(), at_least_ms.into()];
             (&script::EXTEND, args)

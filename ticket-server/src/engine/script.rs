@@ -106,6 +106,7 @@ transitions! {
     OPEN = "open", [Meta], [], [];
     TAKE = "hold", [Meta Seats Holds Ends Visitors Tallies Ended Log], ["revision" "limit" "wishes"],
         [CLOCK CHANGED TALLY ITEMS];
+    LOOK = "look", [Meta Seats Ended], ["revision" "ranges" "sessions"], [];
     EXTEND = "extend", [Meta Seats Holds Ends Pins Visitors Tallies Past PastUntil Log],
         ["reservation" "visitor" "add_ms" "at_least_ms"],
         [CLOCK CHANGED SEATS TALLY ITEMS HOLD DROP RELEASE LIVE];

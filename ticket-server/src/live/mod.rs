@@ -126,7 +126,9 @@ impl Live {
 /// Whether a command may change what followers are told of. One that is not known here is taken to do so: a read too
 /// many costs little.
 pub fn may_change(command: &Command) -> bool {
-    use Command::{Changes, Close, Extend, Find, Forget, Holds, HoldsOf, Open, Pin, Pinned, Snapshot, Unpin, Version};
+    use Command::{
+        Changes, Close, Extend, Find, Forget, Holds, HoldsOf, Look, Open, Pin, Pinned, Snapshot, Unpin, Version,
+    };
     !matches!(
         command,
         Changes { .. }
@@ -136,6 +138,7 @@ pub fn may_change(command: &Command) -> bool {
             | Forget { .. }
             | Holds { .. }
             | HoldsOf { .. }
+            | Look { .. }
             | Open
             | Pin { .. }
             | Pinned { .. }

@@ -67,7 +67,12 @@ impl SeatBits {
 
     /// The state of one seat.
     pub fn get(&self, index: u32) -> SeatState {
-        let byte = self.0.get(index as usize / 4).copied().unwrap_or(0);
+        Self::state_in(&self.0, index)
+    }
+
+    /// The state of one seat in such bytes.
+    pub fn state_in(bytes: &[u8], index: u32) -> SeatState {
+        let byte = bytes.get(index as usize / 4).copied().unwrap_or(0);
         SeatState::from_bits(byte >> shift(index))
     }
 

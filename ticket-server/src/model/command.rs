@@ -128,6 +128,16 @@ pub enum Command {
         /// At most [`HOLD_BATCH_MAX`](crate::limits::HOLD_BATCH_MAX), of reservations that differ.
         wishes: Vec<Wish>,
     },
+    /// Reads what some seats are and which sessions have ended, by the definition of that revision. What a hold
+    /// would be refused for at that instant is refused without one.
+    Look {
+        /// The definition that names the seats.
+        revision: u64,
+        /// At most [`LOOK_SEATS_MAX`](crate::limits::LOOK_SEATS_MAX).
+        seats: Vec<u32>,
+        /// At most [`HOLD_BATCH_MAX`](crate::limits::HOLD_BATCH_MAX).
+        sessions: Vec<Jti>,
+    },
     /// Makes a hold last longer by up to `add_ms`; refused when less than `at_least_ms` is possible.
     Extend {
         /// The hold.
@@ -350,6 +360,13 @@ pub enum Outcome {
     },
     /// What became of each wish, in their order: a hold, or why there is none.
     Each(Vec<Result<Hold, Refusal>>),
+    /// What was looked at, in the order of the question.
+    Look {
+        /// The seats.
+        seats: Vec<SeatState>,
+        /// Whether each of the sessions has ended.
+        ended: Vec<bool>,
+    },
     /// These holds were freed because their time was up.
     Expired {
         /// Which.

@@ -53,6 +53,7 @@ impl Sale {
             command if self.meta.is_none() => self.without_event(&command),
             Command::Open => self.open(),
             Command::Hold { revision, limit, wishes } => self.hold(revision, limit, wishes, now),
+            Command::Look { revision, seats, sessions } => self.look(revision, &seats, &sessions),
             Command::Extend { reservation, visitor, add_ms, at_least_ms } => {
                 self.extend(&reservation, &visitor, add_ms, at_least_ms, now)
             }

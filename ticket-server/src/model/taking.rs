@@ -1,6 +1,6 @@
 //! The commands of a visitor: hold, extend, cancel, pin, and what confirming does to the state.
 
-use queue_core::ids::{Millis, VisitorId};
+use queue_core::ids::{Jti, Millis, VisitorId};
 
 use super::{
     bits::SeatState,
@@ -15,12 +15,8 @@ use crate::{
 
 impl Sale {
     pub(super) fn hold(&mut self, revision: u64, limit: u64, wishes: Vec<Wish>, now: Millis) -> Outcome {
-        let version = self.version();
-        if version.revision != revision {
-            return Outcome::Refused(Refusal::Stale);
-        }
-        if !version.open {
-            return Outcome::Refused(Refusal::NotOpen);
+        if let Some(refusal) = self.not_on_sale(revision) {
+            return Outcome::Refused(refusal);
         }
         let (mut seats, mut tickets) = (Vec::new(), false);
         let answers = wishes.into_iter().map(|Wish { taking, wanted }| {
@@ -43,6 +39,24 @@ impl Sale {
             self.changed(SeatState::Held, Vec::new());
         }
         Outcome::Each(answers)
+    }
+
+    pub(super) fn look(&self, revision: u64, seats: &[u32], sessions: &[Jti]) -> Outcome {
+        if let Some(refusal) = self.not_on_sale(revision) {
+            return Outcome::Refused(refusal);
+        }
+        let seats = seats.iter().map(|&seat| self.seats.get(seat)).collect();
+        let ended = sessions.iter().map(|jti| self.ended.contains_key(jti)).collect();
+        Outcome::Look { seats, ended }
+    }
+
+    /// Why nothing can be taken by that definition.
+    fn not_on_sale(&self, revision: u64) -> Option<Refusal> {
+        let version = self.version();
+        if version.revision != revision {
+            return Some(Refusal::Stale);
+        }
+        (!version.open).then_some(Refusal::NotOpen)
     }
 
     fn hold_one(&mut self, taking: Taking, wanted: Wanted, limit: u64, now: Millis) -> Result<Hold, Refusal> {

@@ -1,6 +1,6 @@
 //! Taking, extending and giving up holds.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use queue_core::{
     codes::Code,
@@ -103,6 +103,11 @@ impl Office {
         hold_ms: u64,
     ) -> Result<Reservation, Retry> {
         let (want, total_minor) = want(hall, wish)?;
+        let since = Instant::now();
+        let looking = self.counter.look(hall, caller.jti, &want, since);
+        if let Err(why) = spans::step(Kind::Client, "ticket store", looking).await {
+            return Err(self.no_hold(hall, wish, why));
+        }
         let nonce = random_nonce()?;
         let taking = Taking {
             reservation: ReservationId::mint(&hall.event, &caller.visitor, nonce),
@@ -111,24 +116,30 @@ impl Office {
             hold_ms,
             total_minor,
         };
-        match spans::step(Kind::Client, "ticket store", self.counter.take(hall, taking, want)).await {
+        match spans::step(Kind::Client, "ticket store", self.counter.take(hall, taking, want, since)).await {
             Ok(hold) => {
                 self.live.touch(&hall.event);
                 self.sessions.holds(&hall.event, &caller.visitor, caller.jti, hold.end);
                 Ok(Reservation::of_hold(hall, hold, ReservationState::Held))
             }
-            Err(NoHold::Refused(Refusal::Stale)) => Err(Retry::Stale),
-            Err(NoHold::Refused(refusal @ (Refusal::NoEvent | Refusal::NotOpen))) => {
+            Err(why) => Err(self.no_hold(hall, wish, why)),
+        }
+    }
+
+    fn no_hold(&self, hall: &Hall, wish: &HoldWish, why: NoHold) -> Retry {
+        match why {
+            NoHold::Refused(Refusal::Stale) => Retry::Stale,
+            NoHold::Refused(refusal @ (Refusal::NoEvent | Refusal::NotOpen)) => {
                 // The store lost the event, or it is being loaded: holds are refused until all bookings are known.
                 self.reload(&hall.event);
-                Err(ApiError::new(Code::StoreUnavailable).log(format!("{refusal:?} for {}", hall.event)).into())
+                ApiError::new(Code::StoreUnavailable).log(format!("{refusal:?} for {}", hall.event)).into()
             }
-            Err(NoHold::Refused(refusal)) => Err(not_taken(hall, wish, refusal).into()),
-            Err(NoHold::NotTogether { left, together }) => {
+            NoHold::Refused(refusal) => not_taken(hall, wish, refusal).into(),
+            NoHold::NotTogether { left, together } => {
                 let details = json!({"available": left, "together": together, "quantity": wish.count()});
-                Err(ApiError::new(Code::NotTogether).details(details).into())
+                ApiError::new(Code::NotTogether).details(details).into()
             }
-            Err(NoHold::Engine(error)) => Err(store_error(error).into()),
+            NoHold::Engine(error) => store_error(error).into(),
         }
     }
 

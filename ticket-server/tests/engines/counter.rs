@@ -1,6 +1,10 @@
 //! Holds that many ask for at once, on both engines: the batches of one server, and several servers on one store.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use queue_core::{
@@ -15,7 +19,7 @@ use ticket_server::{
     counter::{Counter, NoHold, Want},
     engine::{Engine, MemoryEngine, RedisEngine},
     ids::{Epoch, ReservationId, TicketTypeId},
-    model::{Command, Hall, Hold, Outcome, Refusal, SeatState, Taking, Wanted, What},
+    model::{Command, Hall, Hold, Outcome, Refusal, SeatState, Sold, Taking, Wanted, What},
 };
 
 use crate::steps::{grid, patient};
@@ -57,13 +61,30 @@ impl House {
 
     async fn take(&self, n: u64, want: Want) -> Result<Hold, NoHold> {
         let taking = Taking {
-            reservation: ReservationId::new(&format!("r{n}")).unwrap(),
-            visitor: VisitorId::new(&format!("a_{n}")).unwrap(),
-            jti: Jti { generation: Generation(1), seq: Seq(n + 1) },
+            reservation: reservation(n),
+            visitor: visitor_of(n),
+            jti: session(n),
             hold_ms: 600_000,
             total_minor: 0,
         };
-        self.servers[n as usize % self.servers.len()].take(&self.hall, taking, want).await
+        self.server(n).take(&self.hall, taking, want, Instant::now()).await
+    }
+
+    /// As a request does: looks first, and takes if nothing is in the way.
+    async fn wish(&self, n: u64, seats: &[u32]) -> Result<Hold, NoHold> {
+        let want = Want::This(Wanted::Seats(seats.to_vec()));
+        self.server(n).look(&self.hall, session(n), &want, Instant::now()).await?;
+        self.take(n, want).await
+    }
+
+    fn server(&self, n: u64) -> &Counter {
+        &self.servers[n as usize % self.servers.len()]
+    }
+
+    async fn let_go(&self, n: u64) {
+        let (reservation, visitor) = (reservation(n), visitor_of(n));
+        let outcome = self.ask(Command::Cancel { reservation, visitor }).await;
+        assert!(matches!(outcome, Outcome::Past(..)), "{outcome:?}");
     }
 
     async fn best(&self, n: u64, count: usize, together: bool) -> Result<Hold, NoHold> {
@@ -85,6 +106,18 @@ impl House {
         }
         groups
     }
+}
+
+fn reservation(n: u64) -> ReservationId {
+    ReservationId::new(&format!("r{n}")).unwrap()
+}
+
+fn visitor_of(n: u64) -> VisitorId {
+    VisitorId::new(&format!("a_{n}")).unwrap()
+}
+
+fn session(n: u64) -> Jti {
+    Jti { generation: Generation(1), seq: Seq(n + 1) }
 }
 
 fn neighbours(seats: &[u32], per_row: u32) -> bool {
@@ -162,9 +195,7 @@ async fn enough_but_not_together(redis: bool) {
     assert_eq!(apart.what, What::Seats(vec![0, 2]));
     let refused = house.best(12, 5, false).await;
     assert!(matches!(refused, Err(NoHold::Refused(Refusal::SoldOut { left: 4 }))), "{refused:?}");
-    let cancel =
-        Command::Cancel { reservation: ReservationId::new("r2").unwrap(), visitor: VisitorId::new("a_2").unwrap() };
-    assert!(matches!(house.ask(cancel).await, Outcome::Past(..)));
+    house.let_go(2).await;
     assert_eq!(house.best(13, 2, true).await.unwrap().what, What::Seats(vec![3, 4]));
     let other = house.take(14, Want::This(Wanted::Seats(vec![3, 5]))).await;
     let Err(NoHold::Refused(Refusal::Taken(seats))) = other else { panic!("{other:?}") };
@@ -202,4 +233,85 @@ async fn named_and_best_seats_at_once() {
     assert!(seats <= 160 && holds.len() + refused == 96);
     let best = holds.iter().filter(|hold| matches!(&hold.what, What::Seats(seats) if seats.len() == 1)).count();
     assert_eq!(best, 32, "there is a seat for each who wants just one");
+}
+
+/// Who is refused by a look hears the same as from a hold: all seats that are taken, what they are, and before that
+/// whether the session goes on.
+async fn a_look_refuses_as_a_hold_does(redis: bool) {
+    let house = House::open(redis, 1, grid(&[(4, 10)])).await;
+    house.wish(0, &[3, 4]).await.unwrap();
+    let sold =
+        Sold { reservation: reservation(1), visitor: visitor_of(1), jti: session(1), what: What::Seats(vec![9]) };
+    house.wish(1, &[9]).await.unwrap();
+    assert_eq!(house.ask(Command::Book { bookings: vec![sold] }).await, Outcome::Done);
+    let want = Want::This(Wanted::Seats(vec![9, 8, 3]));
+    for n in [2, 3] {
+        let refused = match n {
+            2 => house.take(n, want.clone()).await.map(drop),
+            _ => house.server(n).look(&house.hall, session(n), &want, Instant::now()).await,
+        };
+        // In memory nobody looks: a hold costs no more.
+        let Err(NoHold::Refused(Refusal::Taken(seats))) = refused else {
+            assert!(n == 3 && !redis, "{refused:?}");
+            continue;
+        };
+        assert_eq!(seats, [(9, SeatState::Sold), (3, SeatState::Held)]);
+    }
+    let ended = Command::EndSession { visitor: visitor_of(4), jti: session(4), let_go: false };
+    assert!(matches!(house.ask(ended).await, Outcome::Freed { .. }));
+    let refused = house.wish(4, &[3]).await;
+    assert!(matches!(refused, Err(NoHold::Refused(Refusal::SessionEnded))), "{refused:?}");
+    let Outcome::Snapshot(snapshot) = house.ask(Command::Snapshot).await else { panic!() };
+    assert_eq!(snapshot.seats.get(8), SeatState::Free, "nothing is held unless all are");
+}
+
+#[tokio::test]
+async fn a_look_refuses_as_a_hold_does_on_memory() {
+    a_look_refuses_as_a_hold_does(false).await;
+}
+
+#[tokio::test]
+async fn a_look_refuses_as_a_hold_does_on_redis() {
+    a_look_refuses_as_a_hold_does(true).await;
+}
+
+/// A seat that was given back before it was asked for is there, however often it was seen taken, and on whichever
+/// server: nobody is refused by what was known before they asked.
+#[tokio::test]
+async fn a_seat_that_was_freed_is_held_at_once() {
+    let house = House::open(true, 3, grid(&[(4, 10)])).await;
+    for round in 0..60_u64 {
+        let (first, others) = (round * 10, (1..8).map(|n| round * 10 + n));
+        house.wish(first, &[5, 6]).await.unwrap();
+        let refused = join_all(others.map(|n| house.wish(n, &[6, 7]))).await;
+        for refusal in refused {
+            let Err(NoHold::Refused(Refusal::Taken(seats))) = refusal else { panic!("{refusal:?}") };
+            assert_eq!(seats, [(6, SeatState::Held)]);
+        }
+        house.let_go(first).await;
+        house.wish(first + 8, &[6, 7]).await.unwrap();
+        house.let_go(first + 8).await;
+    }
+}
+
+/// Many want a few seats that come back again and again: each is held by one at a time, and nobody waits for ever.
+#[tokio::test]
+async fn a_rush_for_seats_that_come_back() {
+    let house = House::open(true, 2, grid(&[(1, 4)])).await;
+    let served = join_all((0..32_u64).map(|n| {
+        let house = &house;
+        async move {
+            for attempt in 0.. {
+                let id = n * 10_000 + attempt;
+                match house.wish(id, &[n as u32 % 4]).await {
+                    Ok(_) => return house.let_go(id).await,
+                    Err(NoHold::Refused(Refusal::Taken(_))) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        }
+    }));
+    tokio::time::timeout(Duration::from_secs(60), served).await.expect("everybody is served in the end");
+    let Outcome::Snapshot(snapshot) = house.ask(Command::Snapshot).await else { panic!() };
+    assert!((0..4).all(|seat| snapshot.seats.get(seat) == SeatState::Free));
 }

@@ -29,6 +29,7 @@ pub enum Step {
     Restore { ahead: u64, seats: u32, blocked: Vec<u32> },
     Open,
     Hold { wishes: Vec<WishStep>, stale: bool },
+    Look { seats: Vec<u32>, who: Vec<(u8, u8)>, stale: bool },
     Extend { hold: usize, other: bool, add_ms: u64, at_least_ms: u64 },
     Cancel { hold: usize, other: bool },
     Pin { hold: usize, other: bool },
@@ -93,6 +94,11 @@ fn seats() -> impl Strategy<Value = Vec<u32>> {
     proptest::sample::subsequence((0..SEATS).collect::<Vec<_>>(), 1..=3).prop_shuffle()
 }
 
+/// Some twice, and some far from the others or where no seat is.
+fn looked_at() -> impl Strategy<Value = Vec<u32>> {
+    proptest::collection::vec(prop_oneof![5 => 0..SEATS, 1 => 1_000..2_200_u32], 0..6)
+}
+
 /// How many seats there are, and which are taken out: a few, and sometimes a block that is larger than what
 /// the script handles at once.
 fn hall() -> impl Strategy<Value = (u32, Vec<u32>)> {
@@ -125,6 +131,8 @@ pub fn step() -> impl Strategy<Value = Step> {
         16 => (wish(), proptest::bool::weighted(0.05))
             .prop_map(|(wish, stale)| Step::Hold { wishes: vec![wish], stale }),
         8 => proptest::collection::vec(wish(), 2..6).prop_map(|wishes| Step::Hold { wishes, stale: false }),
+        4 => (looked_at(), proptest::collection::vec(who(), 0..4), proptest::bool::weighted(0.05))
+            .prop_map(|(seats, who, stale)| Step::Look { seats, who, stale }),
         4 => (hold(), proptest::bool::weighted(0.1), 1..600_000_u64, 1..1_000_u64)
             .prop_map(|(hold, other, add_ms, at_least_ms)| Step::Extend { hold, other, add_ms, at_least_ms }),
         4 => (hold(), proptest::bool::weighted(0.1)).prop_map(|(hold, other)| Step::Cancel { hold, other }),
@@ -334,6 +342,11 @@ impl World {
                     return None;
                 }
                 Command::Hold { revision, limit: 5, wishes: all }
+            }
+            Step::Look { seats, who, stale } => {
+                let revision = self.revision() + u64::from(stale);
+                let sessions = who.into_iter().map(|(visitor, session)| jti(visitor, session)).collect();
+                Command::Look { revision, seats, sessions }
             }
             Step::Extend { hold, other, add_ms, at_least_ms } => {
                 let taken = self.back(hold)?;
