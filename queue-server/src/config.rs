@@ -8,16 +8,19 @@ use std::{
     time::Duration,
 };
 
-use queue_core::limits::JOIN_BATCH_MAX;
-use queue_core::service::{
-    config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
-    keyfiles::{self, SECRET_CHARS_MIN, SigningKeys},
-    redis::StoreUrl,
-    secret::Secret,
-    users::{USER_SETTINGS, UserConfig},
+use queue_core::{
+    limits::JOIN_BATCH_MAX,
+    service::{
+        config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
+        keyfiles::{self, SECRET_CHARS_MIN, SigningKeys},
+        pages::web_address,
+        redis::StoreUrl,
+        secret::Secret,
+        users::{USER_SETTINGS, UserConfig},
+    },
 };
 
-use crate::routes::{EVENT_PLACEHOLDER, Site, origin_of};
+use crate::routes::{EVENT_PLACEHOLDER, Site};
 
 /// The program, for the command line.
 pub const PROGRAM: Program = Program {
@@ -162,7 +165,7 @@ impl Config {
         let site = Site {
             tickets_url: raw.value("tickets-url", URL, url),
             queue_url: raw.optional("queue-url", URL, url),
-            return_urls: raw.list("return-urls", "an address such as https://shop.example/done", plain_url),
+            return_urls: raw.list("return-urls", "an address such as https://shop.example/done", web_address),
         };
         Self {
             shared,
@@ -207,34 +210,25 @@ fn place_secret(raw: &mut Raw) -> Option<Secret> {
 
 /// An absolute address of the web; it may have the placeholder.
 fn url(text: &str) -> Result<String, &'static str> {
-    plain_url(&text.replace(EVENT_PLACEHOLDER, "e"))?;
+    web_address(&text.replace(EVENT_PLACEHOLDER, "e"))?;
     Ok(text.to_owned())
-}
-
-fn plain_url(text: &str) -> Result<String, &'static str> {
-    let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
-    if clean && origin_of(text).is_some() { Ok(text.to_owned()) } else { Err("not an http or https address") }
 }
 
 #[cfg(test)]
 mod tests {
     use queue_core::{
-        service::config::{Command, Problems, load},
+        service::{config::Problems, testing},
         token::keys::SigningKey,
     };
 
     use super::*;
 
     fn read(args: &[&str]) -> Result<Config, Problems> {
-        let args = ["queue-server"].iter().chain(args).map(|arg| (*arg).to_owned());
-        let env = |name: &str| (name == "HOME").then(|| "/nowhere".to_owned());
-        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
-        let config = Config::read(&mut raw, &env);
-        raw.finish().map(|()| config)
+        testing::settings(&PROGRAM, args, Config::read)
     }
 
     fn problems(args: &[&str]) -> Vec<String> {
-        read(args).err().map(|problems| problems.0.into_iter().map(|p| p.key).collect()).unwrap_or_default()
+        testing::problems(read(args))
     }
 
     #[test]
@@ -313,13 +307,7 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["http://127.0.0.1:3002", "https://a.example/{eventId}?x=1", "https://[::1]:8443/"] {
-            assert!(url(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["", "a.example", "ftp://a", "https://", "https://a b", "https://a/{event}", "https://a/\"", "https://a/#x"]
-        {
-            assert!(url(bad).is_err(), "{bad}");
-        }
+        assert!(url("https://a.example/{eventId}?x=1").is_ok());
+        assert!(url("https://a.example/{event}").is_err());
     }
 }

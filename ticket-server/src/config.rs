@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use queue_core::service::{
     config::{Env, Program, Raw, SHARED, Setting, SharedConfig},
+    pages::web_address,
     redis::StoreUrl,
     users::{USER_SETTINGS, UserConfig},
 };
@@ -19,7 +20,7 @@ use crate::{
         Synonyms,
         pruning::{OUTBOX_KEEP_HOURS_MAX, OUTBOX_KEEP_HOURS_MIN},
     },
-    routes::{Site, origin_of},
+    routes::Site,
 };
 
 /// The program, for the command line.
@@ -169,7 +170,7 @@ impl Config {
                 most: raw.number("live-max", 1, LIVE_MAX) as usize,
                 of_address: raw.number("address-live", 0, LIVE_MAX) as u32,
             },
-            site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", url) },
+            site: Site { queue_url: raw.value("queue-url", "an address such as https://queue.example", web_address) },
             shared,
         }
     }
@@ -190,14 +191,14 @@ fn read_store(raw: &mut Raw, text: &str) -> StoreConfig {
 
 fn queue(text: &str) -> Result<QueueConfig, String> {
     if text.starts_with("http://") || text.starts_with("https://") {
-        return url(text).map(QueueConfig::Http).map_err(str::to_owned);
+        return web_address(text).map(QueueConfig::Http).map_err(str::to_owned);
     }
     StoreUrl::parse(text).map(|url| QueueConfig::Redis(Box::new(url))).map_err(|error| error.to_string())
 }
 
 fn keys(text: &str) -> Result<KeySource, &'static str> {
     if text.starts_with("http://") || text.starts_with("https://") {
-        return url(text).map(KeySource::Url);
+        return web_address(text).map(KeySource::Url);
     }
     let path = text.strip_prefix("file://").unwrap_or(text);
     if path.is_empty() || path.contains("://") {
@@ -207,28 +208,18 @@ fn keys(text: &str) -> Result<KeySource, &'static str> {
     }
 }
 
-/// An absolute address of the web.
-pub(crate) fn url(text: &str) -> Result<String, &'static str> {
-    let clean = text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b));
-    if clean && origin_of(text).is_some() { Ok(text.to_owned()) } else { Err("not an http or https address") }
-}
-
 #[cfg(test)]
 mod tests {
-    use queue_core::service::config::{Command, Problems, load};
+    use queue_core::service::{config::Problems, testing};
 
     use super::*;
 
     fn read(args: &[&str]) -> Result<Config, Problems> {
-        let args = ["ticket-server"].iter().chain(args).map(|arg| (*arg).to_owned());
-        let env = |name: &str| (name == "HOME").then(|| "/nowhere".to_owned());
-        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
-        let config = Config::read(&mut raw, &env);
-        raw.finish().map(|()| config)
+        testing::settings(&PROGRAM, args, Config::read)
     }
 
     fn problems(args: &[&str]) -> Vec<String> {
-        read(args).err().map(|problems| problems.0.into_iter().map(|p| p.key).collect()).unwrap_or_default()
+        testing::problems(read(args))
     }
 
     #[test]

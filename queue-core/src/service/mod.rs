@@ -10,6 +10,7 @@ pub mod keyfiles;
 pub mod log;
 pub mod metrics;
 pub mod ops;
+pub mod pages;
 pub mod redis;
 pub mod remote_keys;
 pub mod run;

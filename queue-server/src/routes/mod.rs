@@ -26,7 +26,7 @@ use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
 pub use operator::{OperatorApp, OperatorRoute};
-pub use site::{EVENT_PLACEHOLDER, Site, origin_of};
+pub use site::{EVENT_PLACEHOLDER, Site};
 pub(crate) use tokens::explicit_place;
 
 use crate::{entrance::Entrance, node::Node, sockets};
@@ -134,7 +134,7 @@ impl App for PublicApp {
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Jwks => Ok(pages::jwks(self.node.keys().jwks_json())),
             PublicRoute::Health => Ok(pages::health()),
-            PublicRoute::OpenApi => Ok(pages::openapi(request.headers())),
+            PublicRoute::OpenApi => pages::openapi(request.headers()),
         }
     }
 }

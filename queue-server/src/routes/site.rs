@@ -1,7 +1,10 @@
 //! Where people are sent, and what the pages may load and call.
 
-use http::{HeaderValue, Uri};
-use queue_core::ids::EventId;
+use http::HeaderValue;
+use queue_core::{
+    ids::EventId,
+    service::pages::{is_plain_authority, origin_of},
+};
 
 /// Stands for the event in an address from the configuration.
 pub const EVENT_PLACEHOLDER: &str = "{eventId}";
@@ -36,7 +39,7 @@ impl Site {
         if let Some(host) = host.filter(|host| is_plain_authority(host)) {
             connect.push_str(&format!(" ws://{host} wss://{host}"));
         }
-        if let Some(origin) = origin_of(&self.tickets_url) {
+        if let Some(origin) = origin_of(&self.tickets_url.replace(EVENT_PLACEHOLDER, "e")) {
             connect.push(' ');
             connect.push_str(&origin);
         }
@@ -58,19 +61,6 @@ fn for_event(address: &str, path: &str, event: &EventId) -> String {
     url.push_str(path);
     url.push_str(event.as_str());
     url
-}
-
-/// The origin of an `http` or `https` address.
-pub fn origin_of(address: &str) -> Option<String> {
-    let uri: Uri = address.replace(EVENT_PLACEHOLDER, "e").parse().ok()?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
-    let authority = uri.authority()?.as_str();
-    is_plain_authority(authority).then(|| format!("{scheme}://{authority}"))
-}
-
-/// Host and port, and nothing that could end a directive of a policy.
-fn is_plain_authority(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b))
 }
 
 #[cfg(test)]
@@ -105,7 +95,5 @@ mod tests {
         ));
         let csp = site.csp(Some("evil; script-src *"));
         assert!(csp.to_str().unwrap().contains("connect-src 'self' https://shop.example:8443;"));
-        assert_eq!(origin_of("ftp://x"), None);
-        assert_eq!(origin_of("/relative"), None);
     }
 }

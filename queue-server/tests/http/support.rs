@@ -5,10 +5,9 @@ use std::{path::PathBuf, time::Duration};
 pub use queue_core::service::testing::{Answer, Ask, eventually};
 use queue_core::{
     service::{
-        config::{Command, load},
         keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, PLACE_SECRET, SigningKeys, StateDir, place_keys},
         run::Lifecycle,
-        testing::client,
+        testing::{client, settings},
     },
     token::place::PlaceKeys,
 };
@@ -42,13 +41,10 @@ impl TestServer {
         let given = flags.iter().find_map(|flag| flag.strip_prefix("--state-dir=")).map(PathBuf::from);
         let state = StateDir::open(&given.unwrap_or_else(|| folder.path().join("state"))).unwrap();
         let state_flag = format!("--state-dir={}", state.path().display());
-        let own = ["queue-server", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", &state_flag];
+        let own = ["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", &state_flag];
         let others = flags.iter().filter(|flag| !flag.starts_with("--state-dir="));
-        let args = own.iter().chain(others).map(|arg| (*arg).to_owned());
-        let env = |_: &str| None;
-        let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
-        let config = Config::read(&mut raw, &env);
-        raw.finish().unwrap();
+        let args: Vec<_> = own.iter().chain(others).copied().collect();
+        let config = settings(&PROGRAM, &args, Config::read).unwrap();
         let life = Lifecycle::new(Duration::from_secs(5));
         let server = Server::start(config, &life).await.unwrap();
         let (url, ops) = (format!("http://{}", server.address()), format!("http://{}", server.ops_address()));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use queue_core::service::{
     config::{Raw, Setting},
+    pages::web_address,
     secret::Secret,
 };
 
-use super::url;
 use crate::{orders, payments::Behaviour};
 
 /// Secrets that messages are signed with have at least so many characters.
@@ -130,13 +130,13 @@ fn who(text: &str) -> Result<Who, &'static str> {
     match text {
         "off" => Ok(Who::Off),
         "simulated" => Ok(Who::Simulated),
-        text => url(text).map(Who::Http),
+        text => web_address(text).map(Who::Http),
     }
 }
 
 fn notify(raw: &mut Raw) -> Option<NotifyConfig> {
     let secret = raw.secret("notify-secret-file", SECRET_CHARS_MIN);
-    let url = raw.optional("notify-url", "an address such as https://shop.example/orders", url)?;
+    let url = raw.optional("notify-url", "an address such as https://shop.example/orders", web_address)?;
     if secret.is_none() {
         raw.problem("notify-secret-file", "a secret, since notify-url is set");
     }

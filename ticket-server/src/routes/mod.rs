@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::{
     operator::{OperatorApp, OperatorRoute},
-    pages::{Site, origin_of},
+    pages::Site,
 };
 use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, sockets, webhooks::Webhooks};
 
@@ -175,8 +175,8 @@ impl App for PublicApp {
             PublicRoute::Page => pages::seat_page(&request, &self.site),
             PublicRoute::Asset => pages::file(request.headers(), &request.param("name").unwrap_or_default()),
             PublicRoute::Health => Ok(pages::health()),
-            PublicRoute::OpenApi => Ok(pages::openapi(request.headers())),
-            PublicRoute::AsyncApi => Ok(pages::asyncapi(request.headers())),
+            PublicRoute::OpenApi => pages::openapi(request.headers()),
+            PublicRoute::AsyncApi => pages::asyncapi(request.headers()),
             PublicRoute::NotYet(name) => Err(ApiError::not_supported(name)),
         }
     }

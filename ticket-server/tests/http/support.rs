@@ -17,12 +17,11 @@ use queue_core::{
     codes::Code,
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     service::{
-        config::{Command, load},
         http::{ApiError, App, HttpOptions, Method, Request, Response, Router, bind, empty},
         keyfiles::{OPERATOR_TOKEN, PEER_TOKEN, StateDir},
         redis::{Options, Store, StoreUrl},
         run::Lifecycle,
-        testing::{TestRedis, client},
+        testing::{TestRedis, client, settings},
     },
     token::{
         active::{ActiveGrant, ActiveSigner},
@@ -168,13 +167,9 @@ pub fn now() -> Millis {
 }
 
 async fn serve(flags: &[String]) -> (Lifecycle, String, String, JoinHandle<()>) {
-    let own =
-        ["ticket-server", "--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--allowed-origins=https://shop.example"];
-    let args = own.iter().map(|arg| (*arg).to_owned()).chain(flags.iter().cloned());
-    let env = |_: &str| None;
-    let Command::Run(mut raw) = load(&PROGRAM, args, &env, []) else { panic!("it is to run") };
-    let config = Config::read(&mut raw, &env);
-    raw.finish().unwrap();
+    let own = ["--listen=127.0.0.1:0", "--ops-listen=127.0.0.1:0", "--allowed-origins=https://shop.example"];
+    let args: Vec<_> = own.into_iter().chain(flags.iter().map(String::as_str)).collect();
+    let config = settings(&PROGRAM, &args, Config::read).unwrap();
     let life = Lifecycle::new(Duration::from_secs(5));
     let server = Server::start(config, &life).await.unwrap();
     let (url, ops) = (format!("http://{}", server.address()), format!("http://{}", server.ops_address()));

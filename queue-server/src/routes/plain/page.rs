@@ -10,16 +10,14 @@ use queue_core::{
     ids::EventId,
     service::{
         http::{Request, Response, html},
+        pages::{escape_into, escaped, known_language, language, origin_of},
         trace::TraceId,
     },
     wire::{EndReason, QueueState, QueueStatus},
 };
 
 use super::{
-    super::{
-        pages::{escape_into, known_language, language, with_policy},
-        site::{Site, origin_of},
-    },
+    super::{pages::with_policy, site::Site},
     text::{Texts, number},
 };
 
@@ -312,12 +310,6 @@ fn hostname(authority: &str) -> &str {
 /// When a browser asks again; the server says how soon it may.
 fn refresh_secs(status: &QueueStatus) -> u64 {
     status.poll_after_ms.unwrap_or_default().div_ceil(1000).clamp(REFRESH_SECS_MIN, REFRESH_SECS_MAX)
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    escape_into(&mut escaped, text);
-    escaped
 }
 
 #[cfg(test)]
