@@ -2,20 +2,25 @@
 
 use std::time::Duration;
 
-use queue_core::wire::{ErrorBody, PLACE_HEADER, QueueStatus};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use queue_core::{
+    ids::Millis,
+    wire::{ErrorBody, PLACE_HEADER, QueueStatus},
+};
+use reqwest::{Method, RequestBuilder, StatusCode, header::RETRY_AFTER};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 /// A request that takes longer is given up.
 const REQUEST_WAIT: Duration = Duration::from_secs(15);
+/// An order is waited for longer: the server lets it run for 25 seconds.
+const ORDER_WAIT: Duration = Duration::from_secs(40);
 
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The server said no.
     #[error("{status} {code}: {message}")]
-    Refused { status: StatusCode, code: String, message: String },
+    Refused { status: StatusCode, code: String, message: String, retry_after: Option<Duration>, details: Value },
     /// No answer, or none that can be read.
     #[error("{0}")]
     Lost(#[from] reqwest::Error),
@@ -30,6 +35,30 @@ impl ApiError {
             Self::Lost(error) if error.is_connect() => "NO_CONNECTION",
             Self::Lost(error) if error.is_decode() => "UNREADABLE",
             Self::Lost(_) => "LOST",
+        }
+    }
+
+    /// The status; 0 where there was no answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Refused { status, .. } => status.as_u16(),
+            Self::Lost(_) => 0,
+        }
+    }
+
+    /// When to ask again, where the server says it.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Lost(_) => None,
+        }
+    }
+
+    /// What else the server says of it; `null` if nothing.
+    pub const fn details(&self) -> &Value {
+        match self {
+            Self::Refused { details, .. } => details,
+            Self::Lost(_) => &Value::Null,
         }
     }
 
@@ -58,11 +87,13 @@ async fn send(request: RequestBuilder) -> Answer<reqwest::Response> {
     if status.is_success() {
         return Ok(response);
     }
-    let (code, message) = match response.json::<ErrorBody>().await {
-        Ok(body) => (body.code, body.message),
-        Err(_) => (format!("HTTP_{}", status.as_u16()), "no error body".to_owned()),
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let retry_after = seconds.map(Duration::from_secs);
+    let (code, message, details) = match response.json::<ErrorBody>().await {
+        Ok(body) => (body.code, body.message, body.details.unwrap_or_default()),
+        Err(_) => (format!("HTTP_{}", status.as_u16()), "no error body".to_owned(), Value::Null),
     };
-    Err(ApiError::Refused { status, code, message })
+    Err(ApiError::Refused { status, code, message, retry_after, details })
 }
 
 async fn send_for<T: DeserializeOwned>(request: RequestBuilder) -> Answer<T> {
@@ -146,8 +177,53 @@ pub struct Reservation {
     /// Its seats.
     #[serde(default)]
     pub seat_ids: Vec<String>,
+    /// What it is of, where it has no seats.
+    pub ticket_type_id: Option<String>,
+    /// And how many.
+    pub quantity: Option<u64>,
     /// `HELD`, `CONFIRMED`, `CANCELLED` or `EXPIRED`.
     pub state: String,
+    /// When the hold ends.
+    pub hold_expires_at: Millis,
+    /// What all of it costs.
+    pub total_minor: u64,
+}
+
+#[derive(Deserialize)]
+struct Reservations {
+    items: Vec<Reservation>,
+}
+
+/// An order as its buyer sees it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Its id.
+    pub order_id: String,
+    /// What it is of.
+    pub reservation_id: String,
+    /// `PENDING`, `PAID`, `CONFIRMED`, `FAILED` or `REFUNDED`.
+    pub state: String,
+    /// Its seats.
+    #[serde(default)]
+    pub seat_ids: Vec<String>,
+    /// What it is of, where it has no seats.
+    pub ticket_type_id: Option<String>,
+    /// And how many.
+    pub quantity: Option<u64>,
+    /// What all of it costs.
+    pub total_minor: u64,
+    /// What was done.
+    pub steps: Vec<OrderStep>,
+}
+
+/// A step of an order.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OrderStep {
+    /// `PIN`, `AUTHORIZE`, …
+    pub step: String,
+    /// `STARTED`, `DONE`, `FAILED`, …
+    pub status: String,
 }
 
 #[derive(Serialize)]
@@ -197,6 +273,33 @@ impl Tickets {
     async fn act(&self, active_token: &str, reservation: &str, verb: &str) -> Answer<Reservation> {
         let url = self.path(&format!("reservations/{reservation}/{verb}"));
         send_for(self.http.post(url).bearer_auth(active_token)).await
+    }
+
+    /// Holds what `wish` says beside the event: `seatIds` at `seats/reserve`, a type and a quantity at
+    /// `reservations`.
+    pub async fn hold(&self, active_token: &str, path: &str, mut wish: Value) -> Answer<Reservation> {
+        wish["eventId"] = json!(self.event);
+        send_for(self.http.post(self.path(path)).bearer_auth(active_token).json(&wish)).await
+    }
+
+    /// What the visitor holds and has booked.
+    pub async fn mine(&self, active_token: &str) -> Answer<Vec<Reservation>> {
+        let url = self.path(&format!("reservations/my?eventId={}", self.event));
+        let found: Reservations = send_for(self.http.get(url).bearer_auth(active_token)).await?;
+        Ok(found.items)
+    }
+
+    /// Where a reservation stands.
+    pub async fn reservation(&self, active_token: &str, reservation: &str) -> Answer<Reservation> {
+        let url = self.path(&format!("reservations/{reservation}"));
+        send_for(self.http.get(url).bearer_auth(active_token)).await
+    }
+
+    /// Orders a hold, paid with a card that the provider knows by `card`.
+    pub async fn order(&self, active_token: &str, key: &str, reservation: &str, card: &str) -> Answer<Order> {
+        let body = json!({"reservationId": reservation, "payment": {"method": "card", "token": card}});
+        let request = self.http.post(self.path("orders")).bearer_auth(active_token).json(&body);
+        send_for(request.header("idempotency-key", key).timeout(ORDER_WAIT)).await
     }
 
     /// Makes a hold a booking.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod bar;
 pub mod confirms;
 pub mod crowd;
 pub mod delay;

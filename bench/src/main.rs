@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use bench::{
-    confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, redis, scale, sockets, tokens, wrk,
+    confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, redis, rehearse, scale, sockets, tokens, wrk,
 };
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +69,8 @@ enum Command {
     /// Part of `scale`, which starts it.
     #[command(hide = true)]
     ScaleClient(scale::ClientOptions),
+    /// Real servers, a crowd of all kinds, faults on a schedule, and an auditor who believes nobody.
+    Rehearse(rehearse::Options),
     /// Redis time of batched joins and admissions, beside one call per join and a bare ZADD, with and without AOF.
     RedisJoins(redis::joins::Options),
     /// Redis memory per waiter, beside a sorted set alone.
@@ -160,6 +162,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Scale(options) => scale::run(options).await,
         // Has a runtime of its own: see `start`.
         Command::ScaleClient(_) => Ok(()),
+        Command::Rehearse(options) => rehearse::run(options).await,
         Command::RedisJoins(options) => redis::joins::run(options).await,
         Command::RedisMemory(options) => redis::memory::run(options).await,
         Command::Stops(options) => redis::stops::run(options).await,

@@ -84,6 +84,16 @@ impl Child {
         let _ = self.inner.kill().await;
     }
 
+    /// Stops it where it is: its connections stay open and nothing is answered, until [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         // After `wait` has reaped the child its id may be somebody else's: `id` is `None` then.
         if let Some(pid) = self.inner.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
@@ -115,12 +125,21 @@ impl Child {
     }
 
     fn status_bytes(&self, name: &str) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid);
-        let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} is no number"))?;
-        Ok(kib * 1024)
+        status_bytes_of(self.pid, name)
     }
+}
+
+/// Memory of a process that is resident now, in bytes (Linux only).
+pub fn resident_of(pid: u32) -> Result<u64> {
+    status_bytes_of(pid, "VmRSS:")
+}
+
+fn status_bytes_of(pid: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{name} is no number"))?;
+    Ok(kib * 1024)
 }
 
 /// Processor time used so far by all threads of a process, user and system (Linux only).

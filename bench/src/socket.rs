@@ -8,6 +8,7 @@ use queue_core::{
     ids::EventId,
     wire::{ClientMessage, JoinQueue, ServerMessage},
 };
+use serde::Deserialize;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -30,7 +31,17 @@ pub enum Incoming {
 
 /// One visitor's socket.
 #[derive(Debug)]
-pub struct Socket(WebSocketStream<TcpStream>);
+pub struct Socket {
+    stream: WebSocketStream<TcpStream>,
+    retry_after: Option<Duration>,
+}
+
+/// The reason of a close that bids the client come back.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Advice {
+    retry_after_ms: u64,
+}
 
 impl Socket {
     /// Connects to the queue server at `url` (`http://host:port`).
@@ -46,7 +57,7 @@ impl Socket {
             let stream = TcpStream::connect(host).await?;
             stream.set_nodelay(true)?;
             let (socket, _) = client_async_with_config(format!("ws://{host}/ws"), stream, Some(config)).await?;
-            Ok(Self(socket))
+            Ok(Self { stream: socket, retry_after: None })
         };
         timeout(CONNECT_WAIT, connect).await.context("the WebSocket handshake took too long")?
     }
@@ -55,19 +66,23 @@ impl Socket {
     pub async fn join(&mut self, event: &EventId, place_token: Option<&str>) -> Result<()> {
         let join = JoinQueue { event_id: event.clone(), place_token: place_token.map(str::to_owned) };
         let text = serde_json::to_string(&ClientMessage::JoinQueue(join))?;
-        Ok(self.0.send(Message::text(text)).await?)
+        Ok(self.stream.send(Message::text(text)).await?)
     }
 
     /// The next message; pings are answered on the way. Cancel-safe.
     pub async fn next(&mut self) -> Result<Incoming> {
         loop {
-            match self.0.next().await {
+            match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let message =
                         serde_json::from_str(&text).with_context(|| format!("not of the contract: {text}"))?;
                     return Ok(Incoming::Message(Box::new(message)));
                 }
-                Some(Ok(Message::Close(frame))) => return Ok(Incoming::Closed(frame.map(|frame| frame.code.into()))),
+                Some(Ok(Message::Close(frame))) => {
+                    let advice = frame.as_ref().and_then(|frame| serde_json::from_str::<Advice>(&frame.reason).ok());
+                    self.retry_after = advice.map(|advice| Duration::from_millis(advice.retry_after_ms));
+                    return Ok(Incoming::Closed(frame.map(|frame| frame.code.into())));
+                }
                 Some(Ok(Message::Binary(_))) => bail!("a binary frame"),
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Ok(Incoming::Closed(None)),
@@ -75,13 +90,18 @@ impl Socket {
         }
     }
 
+    /// When to come back, where the server said so as it closed it.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Breaks it off with a reset, so that no port waits for what may still come.
     pub fn abort(self) {
-        let _ = self.0.get_ref().set_zero_linger();
+        let _ = self.stream.get_ref().set_zero_linger();
     }
 
     /// Closes it in order, without waiting long for the other side.
     pub async fn close(mut self) {
-        let _ = timeout(Duration::from_secs(1), self.0.close(None)).await;
+        let _ = timeout(Duration::from_secs(1), self.stream.close(None)).await;
     }
 }

@@ -5,8 +5,8 @@
 
 mod line;
 mod progress;
-mod seats;
-mod tally;
+pub(crate) mod seats;
+pub(crate) mod tally;
 mod visitor;
 
 use std::{sync::Arc, time::Duration};

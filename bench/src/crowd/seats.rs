@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    api::{Answer, Tickets},
+    api::{Answer, Seat},
     random::Random,
 };
 
@@ -19,12 +19,17 @@ pub struct SeatPicker {
 }
 
 impl SeatPicker {
-    /// Picks up to `count` free seats, neighbours where it can; none if everything is taken.
-    pub async fn pick(&self, tickets: &Tickets, random: &mut Random, count: usize) -> Answer<Vec<String>> {
+    /// Picks up to `count` free seats, neighbours where it can; none if everything is taken. `map` asks for the map, if
+    /// that is wanted.
+    pub async fn pick(
+        &self,
+        map: impl Future<Output = Answer<Vec<Seat>>>,
+        random: &mut Random,
+        count: usize,
+    ) -> Answer<Vec<String>> {
         let mut free = self.free.lock().await;
         if free.as_ref().is_none_or(|(loaded, _)| loaded.elapsed() > MAP_AGE_MAX) {
-            let map = tickets.seats().await?;
-            let seats = map.into_iter().filter(|seat| seat.state == "FREE").map(|seat| seat.seat_id).collect();
+            let seats = map.await?.into_iter().filter(|seat| seat.state == "FREE").map(|seat| seat.seat_id).collect();
             *free = Some((Instant::now(), seats));
         }
         let seats = free.as_ref().map_or(&[][..], |(_, seats)| seats);

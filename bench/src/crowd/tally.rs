@@ -27,6 +27,11 @@ impl Gauge {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// So many more.
+    pub fn add_many(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
     /// One more, until the guard is dropped.
     pub fn enter(&self) -> Inside<'_> {
         self.add();

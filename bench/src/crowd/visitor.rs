@@ -140,7 +140,7 @@ async fn hold(crowd: &Crowd, random: &mut Random, active: &str) -> Result<Option
     let count = if random.percent(35) { 2 } else { 1 };
     let mut tries = 0;
     for _ in 0..PICKS_MAX {
-        let seats = crowd.picker.pick(&crowd.tickets, random, count).await?;
+        let seats = crowd.picker.pick(crowd.tickets.seats(), random, count).await?;
         if seats.is_empty() {
             return Ok(None);
         }
