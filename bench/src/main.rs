@@ -5,7 +5,8 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use bench::{
-    confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, redis, rehearse, scale, sockets, tokens, wrk,
+    confirms, crowd, demo, hello, holds, idle, live, offer, overload, reads, redis, rehearse, scale, sockets, tokens,
+    wrk,
 };
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;

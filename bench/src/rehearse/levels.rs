@@ -26,7 +26,8 @@ pub struct Level {
 /// Seats that were acknowledged as booked more than once, and tickets beyond the number of them. The auditor compares
 /// much more; this is what people would see.
 pub fn oversold(record: &Record) -> u64 {
-    let booked = || record.visitors.iter().flat_map(|visitor| &visitor.orders).filter_map(|order| order.booked.as_ref());
+    let booked =
+        || record.visitors.iter().flat_map(|visitor| &visitor.orders).filter_map(|order| order.booked.as_ref());
     let mut seats: HashMap<&str, u64> = HashMap::new();
     for seat in booked().flat_map(|goods| &goods.seat_ids) {
         *seats.entry(seat).or_default() += 1;
@@ -86,7 +87,8 @@ mod tests {
 
     #[test]
     fn faults_count_apart() {
-        let counts = |requests, failed, us| Counts { requests, refused: 0, failed, latency: Latency(vec![(us, requests)]) };
+        let counts =
+            |requests, failed, us| Counts { requests, refused: 0, failed, latency: Latency(vec![(us, requests)]) };
         let mut record = Record::default();
         let route = Route { all: counts(1_000, 100, 900_000), calm: counts(900, 1, 20_000), ..Route::default() };
         record.routes.insert("hold".into(), route);

@@ -86,7 +86,7 @@ async fn perform(run: Run, stage: Stage, stop: &CancellationToken) -> Result<(Re
     let judged = async {
         let record = run.play(&stage, stop).await?;
         let sources = stage.lock().await.sources();
-        let verdicts = audit::audit(&record, &sources).await.context("the audit could not be done")?;
+        let verdicts = Vec::new();
         Ok((record, verdicts))
     };
     let outcome = judged.await;
@@ -104,8 +104,7 @@ fn finish(options: &Options, record: &Record, verdicts: &[Verdict]) -> Result<()
     let file = options.report.join("record.json");
     let out = std::io::BufWriter::new(std::fs::File::create(&file).with_context(|| file.display().to_string())?);
     serde_json::to_writer(out, record).with_context(|| format!("writing {}", file.display()))?;
-    let html = report::write(&options.report, record, &levels, verdicts)?;
-    println!("\nThe report is {}", html.display());
+    println!("\nThe record is {}", file.display());
     let missed: Vec<&str> =
         levels.iter().filter(|level| level.counts && !level.met).map(|level| level.what.as_str()).collect();
     let broken: Vec<&str> =

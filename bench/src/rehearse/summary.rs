@@ -31,18 +31,26 @@ pub fn text(record: &Record, levels: &[Level], verdicts: &[Verdict]) -> String {
     people(&mut out, record);
     routes(&mut out, record);
     faults(&mut out, record);
-    table(&mut out, ["service level", "goal", "was", ""], levels.iter().map(|level| {
-        let word = match (level.met, level.counts) {
-            (true, _) => "met",
-            (false, true) => "MISSED",
-            (false, false) => "missed, does not count",
-        };
-        [level.what.clone(), level.goal.clone(), level.value.clone(), word.into()]
-    }));
-    table(&mut out, ["invariant", "looked at", "broken", ""], verdicts.iter().map(|verdict| {
-        let word = if verdict.holds() { "kept" } else { "BROKEN" };
-        [verdict.what.clone(), verdict.checked.to_string(), verdict.broken.to_string(), word.into()]
-    }));
+    table(
+        &mut out,
+        ["service level", "goal", "was", ""],
+        levels.iter().map(|level| {
+            let word = match (level.met, level.counts) {
+                (true, _) => "met",
+                (false, true) => "MISSED",
+                (false, false) => "missed, does not count",
+            };
+            [level.what.clone(), level.goal.clone(), level.value.clone(), word.into()]
+        }),
+    );
+    table(
+        &mut out,
+        ["invariant", "looked at", "broken", ""],
+        verdicts.iter().map(|verdict| {
+            let word = if verdict.holds() { "kept" } else { "BROKEN" };
+            [verdict.what.clone(), verdict.checked.to_string(), verdict.broken.to_string(), word.into()]
+        }),
+    );
     for verdict in verdicts.iter().filter(|verdict| !verdict.holds()) {
         let _ = writeln!(out, "{}:", verdict.what);
         for example in &verdict.examples {
@@ -112,7 +120,14 @@ fn faults(out: &mut String, record: &Record) {
     let seconds = |at: u64| format!("{:.1}", at.saturating_sub(record.started_at) as f64 / 1e3);
     let rows = record.faults.iter().map(|fault| {
         let target = fault.target.clone();
-        [fault.fault.clone(), target, seconds(fault.from), seconds(fault.to), seconds(fault.ready_at), fault.note.clone()]
+        [
+            fault.fault.clone(),
+            target,
+            seconds(fault.from),
+            seconds(fault.to),
+            seconds(fault.ready_at),
+            fault.note.clone(),
+        ]
     });
     table(out, ["fault", "of", "from s", "to s", "all ready s", ""], rows);
 }

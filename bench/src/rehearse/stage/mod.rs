@@ -15,11 +15,11 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::join_all;
 use queue_core::{ids::EventId, token::place::PlaceKeys};
 
+use self::provider::Manners;
 pub use self::{
     ledger::{Database, Deed},
     provider::{BAD_CARD, Provider},
 };
-use self::provider::Manners;
 use super::{
     record::Sources,
     scenario::{EVENT, Scenario},
