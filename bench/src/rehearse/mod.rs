@@ -86,7 +86,7 @@ async fn perform(run: Run, stage: Stage, stop: &CancellationToken) -> Result<(Re
     let judged = async {
         let record = run.play(&stage, stop).await?;
         let sources = stage.lock().await.sources();
-        let verdicts = Vec::new();
+        let verdicts = audit::audit(&record, &sources).await.context("the audit could not be done")?;
         Ok((record, verdicts))
     };
     let outcome = judged.await;
