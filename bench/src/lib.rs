@@ -7,6 +7,7 @@
 
 pub mod api;
 mod bar;
+pub mod chart;
 pub mod confirms;
 pub mod crowd;
 pub mod delay;

@@ -2,8 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Result, anyhow};
-use plotters::prelude::*;
+use anyhow::Result;
 
 use super::{
     judge::{Verdict, steady},
@@ -11,31 +10,12 @@ use super::{
     run::{Moment, Results},
     truth::{Lag, milliseconds},
 };
+use crate::chart::{Chart, Line};
 
 const SIZE: (u32, u32) = (860, 300);
 /// Seconds whose push lags make one point.
 const LAG_SECONDS: u64 = 5;
 const MIB: f64 = 1024.0 * 1024.0;
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(31, 119, 180),
-    RGBColor(214, 98, 20),
-    RGBColor(44, 140, 60),
-    RGBColor(180, 40, 50),
-    RGBColor(120, 90, 170),
-    RGBColor(90, 90, 90),
-];
-
-/// One line of a plot.
-struct Line {
-    name: String,
-    points: Vec<(f64, f64)>,
-}
-
-impl Line {
-    fn new(name: impl Into<String>, points: impl Iterator<Item = (f64, f64)>) -> Self {
-        Self { name: name.into(), points: points.collect() }
-    }
-}
 
 /// Draws all plots into `out`.
 pub fn draw(out: &Path, results: &Results, verdict: &Verdict) -> Result<()> {
@@ -122,77 +102,5 @@ fn processors(moments: &[&Moment]) -> Vec<Line> {
 }
 
 fn plot(path: &Path, title: &str, unit: &str, lines: &[Line]) -> Result<()> {
-    draw_lines(path, title, unit, lines).map_err(|error| anyhow!("drawing {}: {error}", path.display()))
-}
-
-fn draw_lines(path: &Path, title: &str, unit: &str, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
-    let points = || lines.iter().flat_map(|line| &line.points);
-    let end = points().map(|(second, _)| *second).fold(1.0, f64::max);
-    let top = points().map(|(_, value)| *value).fold(1.0, f64::max) * 1.1;
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    area.fill(&WHITE)?;
-    let (area, legend) = area.split_horizontally(SIZE.0 - 170);
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 16))
-        .margin(8)
-        .x_label_area_size(34)
-        .y_label_area_size(64)
-        .build_cartesian_2d(0.0..end, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc("seconds")
-        .y_desc(unit)
-        .label_style(("sans-serif", 12))
-        .y_label_formatter(&|value| if top < 10.0 { format!("{value:.1}") } else { grouped(*value) })
-        .x_label_formatter(&|value| grouped(*value))
-        .draw()?;
-    for (number, line) in lines.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
-        // Where there are more lines than colours, the later ones are thin.
-        let style = colour.stroke_width(if number < COLOURS.len() { 2 } else { 1 });
-        chart.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
-        let y = 34 + 17 * number as i32;
-        legend.draw(&PathElement::new([(8, y), (28, y)], style))?;
-        legend.draw(&Text::new(line.name.clone(), (34, y - 6), ("sans-serif", 12)))?;
-    }
-    area.present()?;
-    Ok(())
-}
-
-/// A whole number with its thousands apart.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) && digit.is_ascii_digit() && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_apart() {
-        assert_eq!(
-            ["0", "999", "1,000", "100,000"],
-            [0.0, 999.0, 1_000.0, 1e5].map(grouped).each_ref().map(String::as_str)
-        );
-        assert_eq!(grouped(-100.0), "-100");
-    }
-
-    #[test]
-    fn a_plot_is_a_file_with_its_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plot.svg");
-        let lines = [Line::new("one", [(0.0, 1.0), (5.0, 2.0)].into_iter()), Line::new("none", std::iter::empty())];
-        plot(&path, "Title", "things", &lines).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains("polyline") && text.contains("Title") && text.contains(">\none"), "{text}");
-    }
+    Chart { title: Some(title), unit, lines, marks: &[], size: SIZE }.write(path)
 }
