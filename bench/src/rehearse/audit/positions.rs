@@ -16,7 +16,7 @@ pub struct Question {
     pub seq: u64,
 }
 
-/// The fewest and the most that stood before each, at the two ends of its time.
+/// The fewest and the most that stood before each at any moment of its time.
 pub fn before(steps: &[Step], questions: &[Question]) -> Vec<(u64, u64)> {
     let mut line = Line::new(steps);
     let mut answers = vec![(u64::MAX, 0); questions.len()];
@@ -25,26 +25,31 @@ pub fn before(steps: &[Step], questions: &[Question]) -> Vec<(u64, u64)> {
         let (fewest, most): &mut (u64, u64) = &mut answers[number];
         (*fewest, *most) = (count.min(*fewest), count.max(*most));
     };
-    let ends = |(number, question): (usize, &Question)| [(question.from, number), (question.to + 1, number)];
-    let mut asked: Vec<(u64, usize)> = questions.iter().enumerate().flat_map(ends).collect();
-    asked.sort_unstable();
-    let mut asked = asked.into_iter().peekable();
+    let mut coming: Vec<usize> = (0..questions.len()).collect();
+    coming.sort_by_key(|number| questions[*number].from);
+    let mut coming = coming.into_iter().peekable();
+    let mut open: Vec<usize> = Vec::new();
     for step in steps {
         let (at, people, came) = match step {
-            Step::Joined { at, waiters } => (at, waiters.as_slice(), true),
+            Step::Joined { at, waiters } => (*at, waiters.as_slice(), true),
             Step::Admitted { at, sessions: people, .. } | Step::Gone { at, waiters: people, .. } => {
-                (at, people.as_slice(), false)
+                (*at, people.as_slice(), false)
             }
-            Step::Ended { at, .. } => (at, &[][..], false),
+            Step::Ended { .. } => continue,
         };
-        while let Some((_, number)) = asked.next_if(|(asked_at, _)| asked_at <= at) {
+        while let Some(number) = coming.next_if(|number| questions[*number].from <= at) {
             answer(&line, number);
+            open.push(number);
         }
+        open.retain(|number| questions[*number].to >= at);
         for (seq, _) in people {
             line.set(*seq, came);
         }
+        for number in &open {
+            answer(&line, *number);
+        }
     }
-    for (_, number) in asked {
+    for number in coming {
         answer(&line, number);
     }
     answers
@@ -119,5 +124,11 @@ mod tests {
         ];
         assert_eq!(before(&steps, &questions), [(99, 99), (89, 99), (88, 89), (9, 9), (0, 19), (89, 89)]);
         assert_eq!(before(&[], &[question(1, 2, 3)]), [(0, 0)]);
+        // Whoever stood before somebody only in between counts, too.
+        let steps = [joined(10, &[(1, "a"), (2, "b"), (3, "c")]), admitted(11, &[(1, "a"), (2, "b")], true)];
+        assert_eq!(
+            before(&steps, &[question(5, 15, 3), question(5, 10, 3), question(11, 11, 3)]),
+            [(0, 2), (0, 2), (0, 2)]
+        );
     }
 }
