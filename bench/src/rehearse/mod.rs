@@ -104,7 +104,8 @@ fn finish(options: &Options, record: &Record, verdicts: &[Verdict]) -> Result<()
     let file = options.report.join("record.json");
     let out = std::io::BufWriter::new(std::fs::File::create(&file).with_context(|| file.display().to_string())?);
     serde_json::to_writer(out, record).with_context(|| format!("writing {}", file.display()))?;
-    println!("\nThe record is {}", file.display());
+    let page = report::write(&options.report, record, &levels, verdicts)?;
+    println!("\nThe report is {}, the record {}", page.display(), file.display());
     let missed: Vec<&str> =
         levels.iter().filter(|level| level.counts && !level.met).map(|level| level.what.as_str()).collect();
     let broken: Vec<&str> =
