@@ -7,5 +7,8 @@
 local reservation = ARGV[1]
 if redis.call('EXISTS', k.meta) == 0 then return { 'NO_EVENT' } end
 local text = redis.call('HGET', k.holds, reservation)
-if text and parse_hold(text).pinned ~= '0' then release(reservation, 'EXPIRED') end
+if text and parse_hold(text).pinned ~= '0' then
+  release(reservation, 'EXPIRED')
+  count_released('EXPIRED', 1)
+end
 return { 'DONE' }

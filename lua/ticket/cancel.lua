@@ -10,4 +10,5 @@ local hold, refused = live(reservation, visitor)
 if not hold then return refused end
 if hold.pinned ~= '0' then return { 'NOT_HELD' } end
 release(reservation, 'CANCELLED')
+count_released('CANCELLED', 1)
 return { 'PAST', 'CANCELLED', reservation, hold_text(hold) }

@@ -15,4 +15,5 @@ if let_go == '1' then
   end
 end
 for i = 3, #reply do release(reply[i], 'CANCELLED') end
+count_released('CANCELLED', #reply - 2)
 return reply

@@ -163,6 +163,7 @@ if tickets then
   changed(1, '-')
 end
 redis.call('HSET', k.holds, unpack(holds))
+redis.call('HINCRBY', k.meta, 'taken', #holds / 2)
 redis.call('ZADD', k.ends, unpack(ends))
 redis.call('HSET', k.visitors, unpack(visitors))
 return reply

@@ -11,6 +11,7 @@ pub mod config;
 pub mod counter;
 pub mod engine;
 pub mod fields;
+pub mod figures;
 pub mod gate;
 pub mod ids;
 pub mod keys;

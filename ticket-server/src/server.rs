@@ -214,6 +214,7 @@ fn spawn_all(
     life.tasks.spawn(async move { following.live.end_with(draining).await });
     life.spawn("reloading", Arc::clone(office).load_events(reloads, stop.clone()));
     life.spawn("expiring holds", Arc::clone(office).expire_holds(stop.clone()));
+    life.spawn("keeping counts", Arc::clone(office).keep_counts(stop.clone()));
     life.spawn("settling holds", Arc::clone(office).settle_holds(stop.clone()));
     let target = Arc::new(target);
     life.spawn("relaying", Relay::new(Arc::clone(office), Arc::clone(&target)).run(stop.clone()));

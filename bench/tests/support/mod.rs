@@ -25,6 +25,11 @@ pub struct Stage {
 impl Stage {
     /// With the queue on Redis, which the ticket server then writes to, or on memory; `both` are flags of both servers.
     pub async fn start(over_redis: bool, both: &[String]) -> Result<Self> {
+        Self::start_with(over_redis, both, &[]).await
+    }
+
+    /// The same, with flags of the ticket server alone.
+    pub async fn start_with(over_redis: bool, both: &[String], tickets_only: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("usher-revoked-").tempdir()?;
         let state_dir = folder.path().join("state");
         std::fs::create_dir(&state_dir)?;
@@ -46,6 +51,7 @@ impl Stage {
         let told = if over_redis { store.clone() } else { format!("http://{queue_ops}") };
         let mut flags = vec![format!("--jwks=http://{queue}/.well-known/jwks.json"), format!("--queue={told}")];
         flags.extend_from_slice(both);
+        flags.extend_from_slice(tickets_only);
         let ticket_server = setup("ticket-server", tickets, tickets_ops, "memory", flags);
         let queue = queue_server.start("queue-server", folder.path()).await?;
         let tickets = ticket_server.start("ticket-server", folder.path()).await?;

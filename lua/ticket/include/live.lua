@@ -14,6 +14,7 @@ local function live(reservation, visitor)
   if hold.visitor ~= visitor then return nil, { 'NOT_FOUND' } end
   if hold.pinned == '0' and tonumber(hold.until_) <= now then
     release(reservation, 'EXPIRED')
+    count_released('EXPIRED', 1)
     return nil, { 'EXPIRED' }
   end
   return hold

@@ -2,6 +2,10 @@
 -- Needs: clock, changed, seats, tally, items, hold, drop.
 local PAST_KEPT_MS = 3600000
 local PAST_HOLDS_MAX = 100000
+-- One call for all that a script lets go of.
+local function count_released(state, n)
+  if n > 0 then redis.call('HINCRBY', k.meta, state == 'EXPIRED' and 'expired' or 'given_up', n) end
+end
 local function release(reservation, state)
   local hold, text = drop_hold(reservation)
   if not hold then return end

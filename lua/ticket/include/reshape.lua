@@ -53,4 +53,5 @@ local function put_shape(before, revision, epoch, count, blocked_count, seats)
   redis.call('DEL', k.log)
   redis.call('HSET', k.meta, 'revision', revision, 'epoch', epoch, 'blocked', blocked_count, 'open', before[2] or '0')
   redis.call('HINCRBY', k.meta, 'version', 1)
+  redis.call('HSETNX', k.meta, 'origin', epoch)
 end

@@ -69,11 +69,32 @@ pub struct VisitorView {
     pub expires_at: Option<Millis>,
 }
 
+/// What one incarnation of a line has counted: the numbers of another one begin anew.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LineTotals {
+    /// The event.
+    pub event_id: EventId,
+    /// Names the incarnation.
+    pub generation: String,
+    /// People who were admitted.
+    pub admitted_total: u64,
+}
+
 impl Node {
     /// One event's queue.
     pub async fn overview(self: &Arc<Self>, event: &EventId) -> Result<Overview, ApiError> {
         let line = self.line(event).await?;
         self.describe(&line).await.map(|(overview, _)| overview)
+    }
+
+    /// How many were admitted by this incarnation of one event's line.
+    pub async fn totals(self: &Arc<Self>, event: &EventId) -> Result<LineTotals, ApiError> {
+        let line = self.line(event).await?;
+        let applied = self.ask(&line, None, Command::Describe).await?;
+        let Outcome::Described(described) = applied.outcome else { return Err(api_error(broken("describe"))) };
+        let admitted_total = described.summary.totals.admitted;
+        Ok(LineTotals { event_id: event.clone(), generation: applied.generation.to_string(), admitted_total })
     }
 
     /// All events' queues, in the order of their names.

@@ -57,6 +57,7 @@ pub enum OperatorRoute {
     Revoke,
     Audit,
     Session,
+    Totals,
     BookingDone,
     Inventory,
 }
@@ -134,6 +135,7 @@ impl OperatorApp {
             .route(Method::GET, "/api/v1/queue/admin/{eventId}/visitors/{visitorId}", OperatorRoute::Visitor)
             .route(Method::POST, "/api/v1/queue/admin/{eventId}/visitors/{visitorId}/revoke", OperatorRoute::Revoke)
             .route(Method::GET, "/api/v1/queue/sessions/{eventId}/{jti}", OperatorRoute::Session)
+            .route(Method::GET, "/api/v1/queue/totals/{eventId}", OperatorRoute::Totals)
             .route(Method::POST, "/api/v1/queue/booking-done", OperatorRoute::BookingDone)
             .route(Method::POST, "/api/v1/queue/inventory", OperatorRoute::Inventory)
     }
@@ -283,6 +285,7 @@ impl App for OperatorApp {
             OperatorRoute::Revoke => self.revoke(request).await,
             OperatorRoute::Audit => Ok(fresh(StatusCode::OK, &audit::page(&self.node, &request).await?)),
             OperatorRoute::Session => self.session(&request).await,
+            OperatorRoute::Totals => Ok(fresh(StatusCode::OK, &self.node.totals(&event(&request)?).await?)),
             OperatorRoute::BookingDone => self.booking_done(request).await,
             OperatorRoute::Inventory => self.inventory(request).await,
         }
@@ -292,7 +295,9 @@ impl App for OperatorApp {
 impl GuardedApp for OperatorApp {
     fn access(&self, route: OperatorRoute) -> Access {
         match route {
-            OperatorRoute::Session | OperatorRoute::BookingDone | OperatorRoute::Inventory => Access::Peer,
+            OperatorRoute::Session | OperatorRoute::Totals | OperatorRoute::BookingDone | OperatorRoute::Inventory => {
+                Access::Peer
+            }
             _ => Access::Operator,
         }
     }

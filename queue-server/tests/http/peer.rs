@@ -65,6 +65,22 @@ async fn only_the_peer_token_opens_these_routes() {
 }
 
 #[tokio::test]
+async fn admissions_are_counted_for_each_incarnation_of_a_line() {
+    let one = OneSession::start().await;
+    let ask = |event: &str| {
+        let request = one.server.ops_request(Method::GET, &format!("/api/v1/queue/totals/{event}"));
+        request.bearer_auth(&one.server.peer).answer()
+    };
+    let answer = ask("faults").await;
+    let (generation, _) = one.jti.split_once('.').unwrap();
+    assert_eq!(answer.json, json!({"eventId": "faults", "generation": generation, "admittedTotal": 1}));
+    assert_eq!((ask("nowhere").await.status, answer.status), (404, 200));
+    let request = || one.server.ops_request(Method::GET, "/api/v1/queue/totals/faults");
+    assert_eq!(request().answer().await.status, 401);
+    assert_eq!(request().bearer_auth(&one.server.operator).answer().await.status, 403);
+}
+
+#[tokio::test]
 async fn live_sessions_are_live() {
     let one = OneSession::start().await;
     let answer = one.ask("faults", &one.jti).await;

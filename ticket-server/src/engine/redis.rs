@@ -19,7 +19,8 @@ use crate::{
     ids::{Epoch, ReservationId, TicketTypeId},
     keys::Key,
     model::{
-        Command, Dump, Hold, Outcome, PastState, Refusal, SeatBits, SeatState, Shape, Snapshot, Sold, Tally, Version,
+        Command, Counts, Dump, Hold, Outcome, PastState, Refusal, SeatBits, SeatState, Shape, Snapshot, Sold, Tally,
+        Version,
         record::{BadRecord, parse_change, parse_hold, what_text},
     },
 };
@@ -235,9 +236,9 @@ pub fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
             Outcome::Freed { holds, more }
         }
         "EXPIRED" if !reply.is_empty() => {
-            let (more, next_ms) = (reply.u64()? == 1, reply.optional_u64()?);
+            let (more, next_ms, counts) = (reply.u64()? == 1, reply.optional_u64()?, counts(reply)?);
             let holds = (0..reply.remaining()).map(|_| reply.parse()).collect::<Result<_, _>>()?;
-            Outcome::Expired { holds, more, next_ms }
+            Outcome::Expired { holds, more, next_ms, counts }
         }
         "CLOSED" => Outcome::Closed,
         "NOT_DONE" => Outcome::NotDone,
@@ -265,6 +266,10 @@ pub fn decode(reply: &mut Reply) -> Result<Outcome, StoreError> {
         }
         other => Outcome::Refused(refusal(other).ok_or_else(|| reply.problem("an unknown status"))?),
     })
+}
+
+fn counts(reply: &mut Reply) -> Result<Counts, StoreError> {
+    Ok(Counts { origin: reply.optional_parse()?, taken: reply.u64()?, expired: reply.u64()?, given_up: reply.u64()? })
 }
 
 pub(super) fn refusal(status: &str) -> Option<Refusal> {

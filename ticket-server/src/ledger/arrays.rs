@@ -16,18 +16,19 @@ use super::{
 /// Takes the number, if nobody has taken a later one: see [`super::writer`].
 const MINE: &str = "mine AS (UPDATE writers SET batch = ? WHERE writer = ? AND batch < ? RETURNING batch), ";
 const MADE: &str = "made AS MATERIALIZED (SELECT given.* FROM unnest(?::text[], ?::text[], ?::text[], ?::text[], \
-     ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[]) \
-     AS given (reservation_id, event_id, visitor_id, jti, seats, ticket_type_id, quantity, total_minor, currency, \
-     held_at, hold_end, decided_at, traceparent)";
+     ?::text[], ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], \
+     ?::bigint[], ?::text[]) \
+     AS given (reservation_id, event_id, visitor_id, jti, seats, ticket_type_id, quantity, tickets, total_minor, currency, \
+     admitted_at, held_at, hold_end, decided_at, traceparent)";
 const WRITTEN: &str = "), \
      seats_sold AS (INSERT INTO sold_seats (event_id, seat_id, reservation_id) \
      SELECT event_id, unnest(string_to_array(seats, ' ')), reservation_id FROM made), \
      told AS (INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at, traceparent) \
      SELECT event_id, visitor_id, jti, reservation_id, decided_at, traceparent FROM made), \
      booked AS (INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, quantity, \
-     total_minor, currency, held_at, hold_end, decided_at) \
-     SELECT reservation_id, event_id, visitor_id, jti, 'CONFIRMED', seats, ticket_type_id, quantity, total_minor, \
-     currency, held_at, hold_end, decided_at FROM made) ";
+     tickets, total_minor, currency, admitted_at, held_at, hold_end, decided_at) \
+     SELECT reservation_id, event_id, visitor_id, jti, 'CONFIRMED', seats, ticket_type_id, quantity, tickets, \
+     total_minor, currency, admitted_at, held_at, hold_end, decided_at FROM made) ";
 
 /// Writes them in the transaction at hand, but for the tickets without seats, which are not counted here. One that
 /// cannot be written as new is an error, and nothing is written then.
@@ -61,7 +62,7 @@ fn columns(query: Sql, bookings: &[Traced<'_>]) -> Sql {
     columns.into_iter().fold(query, |query, column| query.bind(column + "}"))
 }
 
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 15;
 
 enum Cell<'a> {
     Text(Cow<'a, str>),
@@ -102,8 +103,10 @@ fn cells<'a>((booking, trace): Traced<'a>) -> [Cell<'a>; COLUMNS] {
         seats,
         kind,
         quantity,
+        booking.tickets.to_text().map_or(Cell::Null, |tickets| Cell::Text(tickets.into())),
         Cell::Number(booking.total_minor),
         text(&booking.currency),
+        booking.admitted_at.map_or(Cell::Null, |at| Cell::Number(at.0)),
         booking.held_at.map_or(Cell::Null, |at| Cell::Number(at.0)),
         Cell::Number(booking.hold_end.0),
         Cell::Number(booking.at.0),

@@ -16,8 +16,10 @@ mod batch;
 mod bookings;
 mod cancellations;
 mod change;
+mod counts;
 mod dialect;
 mod events;
+mod figures;
 mod migrations;
 mod notifications;
 mod orders;
@@ -47,7 +49,9 @@ pub use self::{
     bookings::book_in,
     cancellations::Cancelled,
     change::{Doing, Verdict},
+    counts::Counted,
     dialect::Dialect,
+    figures::{Completion, MINUTE_MS, SoldIn},
     notifications::{Happened, Notification, Told},
     orders::{
         Beginning, Begun, Effect, KEY_KEPT_MS, KeyNow, Known, Lease, Moved, ORDERS_PER_RESERVATION_MAX, Recorded,
@@ -92,6 +96,16 @@ pub enum Ordered {
         /// How many.
         quantity: u64,
     },
+}
+
+impl Ordered {
+    /// How many seats or tickets.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Seats(seats) => seats.len() as u64,
+            Self::Quantity { quantity, .. } => *quantity,
+        }
+    }
 }
 
 /// A reservation that is to be decided, or was.

@@ -4,7 +4,7 @@ use queue_core::ids::{EventId, Millis, VisitorId};
 
 use super::{
     Ledger, LedgerError, Verdict,
-    sql::{number, number_or_null, sql, text},
+    sql::{number, number_or_null, sql, text, text_or_null},
 };
 use crate::{ids::ReservationId, orders::OrderId};
 
@@ -17,6 +17,8 @@ pub struct Notification {
     pub body: String,
     /// How often it was tried.
     pub attempts: u64,
+    /// The work of whoever ordered.
+    pub traceparent: Option<String>,
 }
 
 /// How telling of an order goes.
@@ -56,7 +58,9 @@ impl Ledger {
         until: Millis,
         limit: u32,
     ) -> Result<Vec<Notification>, LedgerError> {
-        let query = sql("SELECT * FROM notifications WHERE due_at <= ? ORDER BY due_at LIMIT ?");
+        let query =
+            sql("SELECT n.*, o.traceparent FROM notifications n LEFT JOIN orders o ON o.order_id = n.order_id \
+                         WHERE n.due_at <= ? ORDER BY n.due_at LIMIT ?");
         let rows = self.fetch_all(query.bind(now).bind(limit)).await?;
         let mut taken = Vec::with_capacity(rows.len());
         for row in rows {
@@ -64,6 +68,7 @@ impl Ledger {
                 id: text(&row, "notification_id")?,
                 body: text(&row, "body")?,
                 attempts: number(&row, "attempts")?,
+                traceparent: text_or_null(&row, "traceparent")?,
             };
             let taking = self.change((notification.id.clone(), now, until), |(id, now, until), tx| {
                 Box::pin(async move {

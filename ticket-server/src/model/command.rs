@@ -342,6 +342,19 @@ pub struct Change {
     pub seats: Vec<u32>,
 }
 
+/// What became of holds, as the store has counted them: numbers that only grow while its data is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Names the data; none where nothing was counted yet.
+    pub origin: Option<Epoch>,
+    /// Holds that were taken.
+    pub taken: u64,
+    /// Holds whose time was up, or that could not be booked.
+    pub expired: u64,
+    /// Holds that were given up, by their visitor or with the session.
+    pub given_up: u64,
+}
+
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -375,6 +388,8 @@ pub enum Outcome {
         more: bool,
         /// In how many milliseconds the next one ends, of those that there are.
         next_ms: Option<u64>,
+        /// What was counted so far.
+        counts: Counts,
     },
     /// The session is closed: it takes nothing any more.
     Closed,

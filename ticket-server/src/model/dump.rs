@@ -10,7 +10,7 @@ use super::{
 /// Every key of a sale, with its contents as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
-    /// `revision`, `epoch`, `version`, `open`, `blocked`.
+    /// `revision`, `epoch`, `version`, `open`, `blocked`, `origin`, and `taken`, `expired`, `given_up` unless they are 0.
     pub meta: BTreeMap<String, String>,
     /// Two bits for each seat.
     pub seats: Vec<u8>,
@@ -38,14 +38,18 @@ impl Sale {
     /// The complete state.
     pub fn dump(&self) -> Dump {
         let meta = self.meta.iter().flat_map(|meta| {
-            let version = meta.version;
-            [
+            let (version, counts) = (meta.version, meta.counts);
+            let counted = [("taken", counts.taken), ("expired", counts.expired), ("given_up", counts.given_up)];
+            let counted = counted.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name, n.to_string()));
+            let origin = counts.origin.map(|origin| ("origin", origin.to_string()));
+            let of_event = [
                 ("revision", version.revision.to_string()),
                 ("epoch", version.epoch.to_string()),
                 ("version", version.version.to_string()),
                 ("open", u8::from(version.open).to_string()),
                 ("blocked", meta.blocked.to_string()),
-            ]
+            ];
+            of_event.into_iter().chain(origin).chain(counted)
         });
         Dump {
             meta: meta.map(|(field, value)| (field.to_owned(), value)).collect(),

@@ -16,8 +16,8 @@ mod unbooking;
 
 pub use bits::{SeatBits, SeatState};
 pub use command::{
-    Change, Command, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Sold, Taking, Tally, Version, Wanted, What,
-    Wish,
+    Change, Command, Counts, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Sold, Taking, Tally, Version, Wanted,
+    What, Wish,
 };
 pub use dump::Dump;
 pub use event::EventBody;

@@ -10,7 +10,7 @@ use queue_core::ids::{Jti, Millis, VisitorId};
 
 use super::{
     bits::{SeatBits, SeatState},
-    command::{Change, Command, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Tally, Version, What},
+    command::{Change, Command, Counts, Hold, Outcome, PastState, Refusal, Shape, Snapshot, Tally, Version, What},
     record::Item,
 };
 use crate::{
@@ -42,6 +42,7 @@ pub(super) struct Meta {
     pub(super) version: Version,
     /// How many indexes are blocked.
     pub(super) blocked: usize,
+    pub(super) counts: Counts,
 }
 
 impl Sale {
@@ -127,6 +128,7 @@ impl Sale {
         }
         self.log.clear();
         let before = self.meta.as_ref().map(|meta| meta.version);
+        let counts = self.meta.as_ref().map(|meta| meta.counts);
         self.meta = Some(Meta {
             version: Version {
                 revision: shape.revision,
@@ -135,6 +137,8 @@ impl Sale {
                 open: before.is_some_and(|before| before.open),
             },
             blocked: shape.blocked.len(),
+            // Whatever becomes of the event, what was counted goes on.
+            counts: counts.unwrap_or(Counts { origin: Some(shape.epoch), ..Counts::default() }),
         });
     }
 
@@ -172,6 +176,10 @@ impl Sale {
             }
         };
         self.changed(SeatState::Free, freed);
+        self.count(|counts| match state {
+            PastState::Expired => counts.expired += 1,
+            PastState::Cancelled => counts.given_up += 1,
+        });
         self.past_until.insert((now.plus(PAST_KEPT_MS), reservation.clone()));
         self.past.insert(reservation.clone(), (state, hold));
         if self.past_until.len() > PAST_HOLDS_MAX
@@ -179,6 +187,10 @@ impl Sale {
         {
             self.past.remove(&oldest);
         }
+    }
+
+    pub(super) fn count(&mut self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.meta.as_mut().expect("apply answers NO_EVENT first").counts);
     }
 
     /// Takes a hold out of every index, and out of its visitor's items.
@@ -212,7 +224,8 @@ impl Sale {
             self.release(reservation, PastState::Expired, now);
         }
         let next_ms = self.ends.first().map(|(end, _)| end.since(now));
-        Outcome::Expired { more: holds.len() == batch, holds, next_ms }
+        let counts = self.meta.as_ref().expect("apply answers NO_EVENT first").counts;
+        Outcome::Expired { more: holds.len() == batch, holds, next_ms, counts }
     }
 
     fn forget(&mut self, batch: usize, now: Millis) -> Outcome {

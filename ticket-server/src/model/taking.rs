@@ -18,15 +18,18 @@ impl Sale {
         if let Some(refusal) = self.not_on_sale(revision) {
             return Outcome::Refused(refusal);
         }
-        let (mut seats, mut tickets) = (Vec::new(), false);
+        let (mut seats, mut tickets, mut taken) = (Vec::new(), false, 0);
         let answers = wishes.into_iter().map(|Wish { taking, wanted }| {
             let known = self.holds.contains_key(&taking.reservation);
             let answer = self.hold_one(taking, wanted, limit, now);
             match &answer {
-                Ok(hold) if !known => match &hold.what {
-                    What::Seats(held) => seats.extend_from_slice(held),
-                    What::Quantity { .. } => tickets = true,
-                },
+                Ok(hold) if !known => {
+                    taken += 1;
+                    match &hold.what {
+                        What::Seats(held) => seats.extend_from_slice(held),
+                        What::Quantity { .. } => tickets = true,
+                    }
+                }
                 _ => {}
             }
             answer
@@ -38,6 +41,7 @@ impl Sale {
         if tickets {
             self.changed(SeatState::Held, Vec::new());
         }
+        self.count(|counts| counts.taken += taken);
         Outcome::Each(answers)
     }
 

@@ -82,11 +82,20 @@ impl Office {
         }
     }
 
+    /// Asks once more how far the store has counted: it may not be asked again.
+    pub(crate) async fn look_at_counts(&self) {
+        if self.engine.is_up() {
+            let looks = stream::iter(self.catalog.ids()).map(|event| async move { self.expire(&event).await });
+            looks.buffer_unordered(EVENTS_AT_ONCE).for_each(|_| async {}).await;
+        }
+    }
+
     /// Frees what is due. In how long it has to be looked at again; `None` when nobody knows.
     async fn expire(&self, event: &EventId) -> Option<Duration> {
         loop {
             match self.engine.apply(event, Command::Expire { batch: END_BATCH_MAX }).await {
-                Ok(Outcome::Expired { holds, more, next_ms }) => {
+                Ok(Outcome::Expired { holds, more, next_ms, counts }) => {
+                    self.counting.note_store(event, counts);
                     if !holds.is_empty() {
                         metrics::counter!("usher_ticket_holds_expired_total").increment(holds.len() as u64);
                         self.live.touch(event);

@@ -45,6 +45,7 @@ use crate::{
     clock::Clock,
     counter::Counter,
     engine::{Engine, EngineError},
+    figures::Counting,
     ids::ReservationId,
     ledger::{Ledger, LedgerError},
     live::{self, Live},
@@ -88,6 +89,8 @@ pub struct Office {
     pub(crate) outbox: Notify,
     views: SeatViews,
     lookups: Lookups,
+    /// How far line and store have counted.
+    pub(crate) counting: Counting,
     /// Words that mean the same when events are looked for.
     pub synonyms: Synonyms,
     /// Where other servers on the same store are told of events.
@@ -125,6 +128,7 @@ impl Office {
             outbox: Notify::new(),
             views: SeatViews::default(),
             lookups: Lookups::default(),
+            counting: Counting::default(),
             synonyms,
             news,
             live: Live::new(live),

@@ -1,6 +1,14 @@
 //! Cancelling: a hold is given up; a booking is taken back where the event's rule allows, and its money returned.
 
-use queue_core::{codes::Code, service::http::ApiError};
+use std::convert::Infallible;
+
+use queue_core::{
+    codes::Code,
+    service::{
+        http::ApiError,
+        spans::{self, Kind as SpanKind},
+    },
+};
 
 use super::{
     Order, OrderState, Orders,
@@ -96,7 +104,13 @@ impl Orders {
         let owner = super::running::new_owner();
         let lease = Lease { owner: owner.clone(), until: self.office.now().plus(LEASE_MS) };
         match self.office.ledger.claim_order(order, lease).await {
-            Ok(Some(order)) => drop(Runner::resumed(self.clone(), order, owner).resume().await),
+            Ok(Some(order)) => {
+                let trace = order.traceparent.clone();
+                let running = async { Ok::<_, Infallible>(Runner::resumed(self.clone(), order, owner).resume().await) };
+                let resuming = spans::resume(trace.as_deref(), SpanKind::Internal, "order taken up", running);
+                // Boxed: recovery has many of them at a time, most of which find nothing to do.
+                drop(Box::pin(resuming).await);
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(%order, %error, "an order could not be taken up"),
         }

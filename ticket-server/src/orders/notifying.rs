@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use queue_core::{ids::Millis, service::secret::Secret};
+use queue_core::{
+    ids::Millis,
+    service::{
+        secret::Secret,
+        spans::{self, Kind},
+    },
+};
 use serde_json::json;
 
 use super::{Order, Orders};
@@ -78,7 +84,9 @@ impl Orders {
             }
         };
         for notification in &taken {
-            let result = notifier.tell(notification).await;
+            let trace = notification.traceparent.as_deref();
+            let telling = notifier.tell(notification);
+            let result = spans::resume(trace, Kind::Client, "tell the buyers' system", telling).await;
             let now = self.office.now();
             let (outcome, sent_at, due_at) = match result {
                 Ok(()) => ("sent", Some(now), None),

@@ -4,11 +4,15 @@
 //! A run has a lease, which it renews while a step takes long. It is never relied on: every move names the
 //! revision it knows, and a run that finds another one ends.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use queue_core::{
     ids::Millis,
-    service::{secret::Secret, trace::random_u64},
+    service::{
+        secret::Secret,
+        spans::{self, Kind as SpanKind},
+        trace::random_u64,
+    },
 };
 use tokio::{
     sync::oneshot,
@@ -118,7 +122,8 @@ impl Runner {
         while let Some(task) = self.order.saga.task(self.run) {
             let stage = self.order.saga.stage;
             faults::point(stage, "before");
-            let did = self.perform(task, token).await;
+            let performing = async { Ok::<_, Infallible>(self.perform(task, token).await) };
+            let Ok(did) = spans::step(SpanKind::Internal, task.span(), performing).await;
             faults::point(stage, "done");
             let answer = match did {
                 Did::Answered(answer) => answer,

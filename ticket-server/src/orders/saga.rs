@@ -110,6 +110,25 @@ pub enum Task {
     Refund,
 }
 
+impl Task {
+    /// What the work is called in a trace.
+    pub const fn span(self) -> &'static str {
+        match self {
+            Self::Pin => "order: pin",
+            Self::Authorize => "order: authorize",
+            Self::Lookup => "order: look up",
+            Self::Book => "order: book",
+            Self::Capture => "order: capture",
+            Self::Credit => "order: credit",
+            Self::Unbook => "order: unbook",
+            Self::Unpin => "order: unpin",
+            Self::Abort => "order: abort",
+            Self::Void => "order: void",
+            Self::Refund => "order: refund",
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {

@@ -4,7 +4,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use queue_core::service::{context, secret::Secret, trace::TRACEPARENT};
+use queue_core::service::{
+    context,
+    secret::Secret,
+    spans::{self, Kind},
+    trace::TRACEPARENT,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, Payment, PaymentError, PaymentStatus, Provider, signature::Signer};
@@ -78,7 +83,7 @@ impl Provider for HttpProvider {
             token: payment.token.as_ref().filter(|_| operation == Operation::Authorize).map(Secret::expose),
         };
         let body = serde_json::to_vec(&question).map_err(PaymentError::not_sent)?;
-        let response = self.send(body).await?;
+        let response = spans::step(Kind::Client, "payment provider", self.send(body)).await?;
         let status = response.status().as_u16();
         let answer = read_bounded(response, ANSWER_BYTES_MAX).await.map_err(PaymentError::unknown)?;
         if status != 200 {

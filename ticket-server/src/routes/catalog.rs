@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{PublicApp, bodies, public::tagged};
 use crate::{
     fields::Problems,
+    figures::Paging,
     model::{
         Hall,
         event::{Cancellation, Payment, Section, TicketType},
@@ -81,12 +82,6 @@ struct ShownProduction<'a> {
     last_starts_at: Millis,
 }
 
-/// Which page is wanted.
-pub struct Paging {
-    pub page: usize,
-    pub page_size: usize,
-}
-
 impl PublicApp {
     pub(super) fn events(&self, request: &Request) -> Result<Response, ApiError> {
         let (query, Paging { page, page_size }) = query_of(request, &self.office.synonyms)?;
@@ -128,9 +123,15 @@ pub fn query_of(request: &Request, synonyms: &Synonyms) -> Result<(EventQuery, P
         from: time(request, "from", &mut problems),
         to: time(request, "to", &mut problems),
     };
-    let page = number(request, "page", 1, PAGE_MAX, &mut problems);
-    let page_size = number(request, "pageSize", PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, &mut problems);
-    problems.or(Some((query, Paging { page, page_size }))).map_err(bodies::refused)
+    let paging = paging(request, &mut problems);
+    problems.or(Some((query, paging))).map_err(bodies::refused)
+}
+
+/// Which page is asked for.
+pub fn paging(request: &Request, problems: &mut Problems) -> Paging {
+    let page = number(request, "page", 1, PAGE_MAX, problems);
+    let page_size = number(request, "pageSize", PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, problems);
+    Paging { page, page_size }
 }
 
 fn question_of(text: &str, synonyms: &Synonyms, problems: &mut Problems) -> Question {
@@ -146,7 +147,8 @@ fn question_of(text: &str, synonyms: &Synonyms, problems: &mut Problems) -> Ques
     })
 }
 
-fn time(request: &Request, name: &str, problems: &mut Problems) -> Option<Millis> {
+/// A time of the query.
+pub fn time(request: &Request, name: &str, problems: &mut Problems) -> Option<Millis> {
     let text = request.query(name)?;
     let time = text.parse().ok();
     if time.is_none() {

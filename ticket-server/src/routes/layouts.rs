@@ -9,12 +9,9 @@ use queue_core::{
 };
 use serde::Serialize;
 
-use super::{
-    PublicApp,
-    catalog::{Paging, query_of},
-    public::tagged,
-};
+use super::{PublicApp, catalog::query_of, public::tagged};
 use crate::{
+    figures::Paging,
     ids::{SeatId, TicketTypeId},
     model::{
         Hall,

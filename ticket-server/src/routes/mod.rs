@@ -7,6 +7,7 @@
 mod bodies;
 mod catalog;
 mod encoding;
+mod figures;
 mod layouts;
 mod live;
 mod operator;
@@ -32,12 +33,16 @@ pub use self::{
     operator::{OperatorApp, OperatorRoute},
     pages::Site,
 };
-use crate::{gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, sockets, webhooks::Webhooks};
+use crate::{
+    figures::Figures, gate::Gate, ids::ReservationId, model::Hall, office::Office, orders::Orders, sockets,
+    webhooks::Webhooks,
+};
 
 /// What visitors and browsers ask for.
 pub struct PublicApp {
     office: Arc<Office>,
     orders: Orders,
+    figures: Figures,
     webhooks: Webhooks,
     gate: Arc<Gate>,
     sockets: TaskTracker,
@@ -76,8 +81,8 @@ pub enum PublicRoute {
     Health,
     OpenApi,
     AsyncApi,
-    /// What a later version will do; refused by name.
-    NotYet(&'static str),
+    Ranking,
+    Stats,
 }
 
 impl PublicApp {
@@ -92,7 +97,8 @@ impl PublicApp {
         site: Site,
         sockets: TaskTracker,
     ) -> Self {
-        Self { office, orders, webhooks, gate: Arc::new(gate), sockets, site, router: Self::routes() }
+        let figures = Figures::new(Arc::clone(&office));
+        Self { office, orders, figures, webhooks, gate: Arc::new(gate), sockets, site, router: Self::routes() }
     }
 
     /// All public routes.
@@ -121,8 +127,8 @@ impl PublicApp {
             .route(Method::POST, "/api/v1/balance/charge", PublicRoute::Charge)
             .route(Method::GET, "/api/v1/balance", PublicRoute::Balance)
             .route(Method::POST, "/api/v1/payments/webhook", PublicRoute::Webhook)
-            .route(Method::GET, "/api/v1/rankings/{eventId}", PublicRoute::NotYet("rankings"))
-            .route(Method::GET, "/api/v1/stats/{eventId}", PublicRoute::NotYet("stats"))
+            .route(Method::GET, "/api/v1/rankings/{eventId}", PublicRoute::Ranking)
+            .route(Method::GET, "/api/v1/stats/{eventId}", PublicRoute::Stats)
             .route(Method::GET, "/ws", PublicRoute::Socket)
             .route(Method::GET, "/asyncapi.json", PublicRoute::AsyncApi)
             .route(Method::GET, "/tickets/{eventId}", PublicRoute::Page)
@@ -177,7 +183,8 @@ impl App for PublicApp {
             PublicRoute::Health => Ok(pages::health()),
             PublicRoute::OpenApi => pages::openapi(request.headers()),
             PublicRoute::AsyncApi => pages::asyncapi(request.headers()),
-            PublicRoute::NotYet(name) => Err(ApiError::not_supported(name)),
+            PublicRoute::Ranking => self.ranking(&request).await,
+            PublicRoute::Stats => self.stats(&request).await,
         }
     }
 }

@@ -99,7 +99,7 @@ fn tag(response: &mut Response, etag: &str) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }
 
-fn raw_json(body: Bytes) -> Response {
+pub(super) fn raw_json(body: Bytes) -> Response {
     let mut response = Response::new(queue_core::service::http::Body::full(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

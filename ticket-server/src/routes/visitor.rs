@@ -174,7 +174,7 @@ impl PublicApp {
     }
 
     /// Somebody who has no session, or does not show it: reading and cancelling look at visitor and event alone.
-    fn reader(&self, user: &VisitorId, event: EventId) -> Caller {
+    pub(super) fn reader(&self, user: &VisitorId, event: EventId) -> Caller {
         let jti = Jti { generation: Generation(0), seq: Seq(0) };
         Caller { visitor: user.clone(), event, jti, admitted: None, expires: self.office.now() }
     }

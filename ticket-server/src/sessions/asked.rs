@@ -6,7 +6,7 @@ use dashmap::DashMap;
 use futures_util::{StreamExt as _, stream};
 use moka::future::Cache;
 use queue_core::{
-    ids::{EventId, Jti, Millis, VisitorId},
+    ids::{EventId, Generation, Jti, Millis, VisitorId},
     service::context,
     wire::EndReason,
 };
@@ -59,6 +59,13 @@ struct Details {
     reason: Option<EndReason>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Totals {
+    generation: Generation,
+    admitted_total: u64,
+}
+
 impl Asked {
     /// Asks that peer.
     pub fn new(peer: Peer) -> Self {
@@ -83,6 +90,17 @@ impl Asked {
             let (event, jti) = key.clone();
             answers.get_with(key, async move { ask(&peer, &event, jti).await }).await;
         }));
+    }
+
+    pub(super) async fn admitted(&self, event: &EventId) -> Result<Option<(Generation, u64)>, String> {
+        let (status, body) = self.peer.get(&format!("/api/v1/queue/totals/{event}")).await?;
+        match status {
+            200 => {}
+            404 => return Ok(None),
+            _ => return Err(format!("the queue answered {status}")),
+        }
+        let Totals { generation, admitted_total } = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+        Ok(Some((generation, admitted_total)))
     }
 
     pub(super) fn watch(&self, event: &EventId, visitor: &VisitorId, jti: Jti, until: Millis) {

@@ -9,7 +9,7 @@ mod asked;
 mod told;
 
 use queue_core::{
-    ids::{EventId, Jti, Millis, VisitorId},
+    ids::{EventId, Generation, Jti, Millis, VisitorId},
     wire::EndReason,
 };
 
@@ -60,6 +60,15 @@ impl Sessions {
     pub fn holds(&self, event: &EventId, visitor: &VisitorId, jti: Jti, until: Millis) {
         if let Self::Asked(asked) = self {
             asked.watch(event, visitor, jti, until);
+        }
+    }
+
+    /// How many the queue has admitted to the event, and the incarnation of the line that counted them; none where it
+    /// has no such event, or does not tell us. An error says why nobody can be asked now.
+    pub async fn admitted(&self, event: &EventId) -> Result<Option<(Generation, u64)>, String> {
+        match self {
+            Self::Asked(asked) => asked.admitted(event).await,
+            Self::Told(told) => told.admitted(event).await,
         }
     }
 

@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use queue_core::{
-    ids::{EventId, Jti, Millis},
-    keys::session_ended_log,
-    service::redis::{Event, Message as Published, Store},
+    ids::{EventId, Generation, Jti, Millis},
+    keys::{LineKeys, session_ended_log},
+    service::redis::{Arg, Event, Message as Published, Store, StoreError},
     wire::{MESSAGE_FIELD, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL, SessionEnded, SessionSeen},
 };
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,23 @@ impl Told {
                 seen.invalidate(&key);
             }
         });
+    }
+
+    pub(super) async fn admitted(&self, event: &EventId) -> Result<Option<(Generation, u64)>, String> {
+        let read = async {
+            let args = [LineKeys::new(event).meta.as_str(), "generation", "admitted"].map(Arg::from);
+            let mut line = self.store.command("HMGET", args).await?.into_reply("HMGET")?;
+            Ok::<_, StoreError>((line.optional_parse()?, line.optional_u64()?))
+        };
+        match read.await {
+            Ok((generation, admitted)) => Ok(generation.map(|generation| (generation, admitted.unwrap_or(0)))),
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Overloaded)) => Err(error.to_string()),
+            // An account without that right, or a line of another version.
+            Err(error) => {
+                tracing::debug!(%event, %error, "the queue's store does not say how many were admitted");
+                Ok(None)
+            }
+        }
     }
 
     /// Marks what the log says; whether all of it could be marked. What cannot be read now is read after the

@@ -23,8 +23,8 @@ use ticket_server::{
     ids::{Epoch, ReservationId},
     limits::{HOLD_LIFE_MS_MAX, PAST_KEPT_MS, SESSION_KEPT_MS},
     model::{
-        Change, Command, Hold, Outcome, PastState, Refusal, SeatState, Shape, Snapshot, Sold, Taking, Version, Wanted,
-        What, Wish,
+        Change, Command, Counts, Hold, Outcome, PastState, Refusal, SeatState, Shape, Snapshot, Sold, Taking, Version,
+        Wanted, What, Wish,
     },
 };
 
@@ -165,6 +165,7 @@ scenarios! {
     seats_are_held_all_or_none;
     wishes_of_one_batch_are_served_in_order;
     whoever_expires_learns_when_the_next_one_ends;
+    what_becomes_of_holds_is_counted;
     the_limit_counts_what_is_held_and_sold;
     tickets_without_seats_run_out;
     holds_expire_at_their_end;
@@ -243,16 +244,53 @@ async fn wishes_of_one_batch_are_served_in_order(b: Bench) {
 }
 
 async fn whoever_expires_learns_when_the_next_one_ends(b: Bench) {
-    let expire = |batch| b.ask(Command::Expire { batch });
-    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![], more: false, next_ms: None });
+    let expire = async |batch| match b.ask(Command::Expire { batch }).await {
+        Outcome::Expired { holds, more, next_ms, .. } => (holds, more, next_ms),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expire(9).await, (vec![], false, None));
     held(b.hold("r1", 0, &[1]).await);
     b.wait(1_000);
     held(b.hold("r2", 0, &[2]).await);
-    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![], more: false, next_ms: Some(59_000) });
+    assert_eq!(expire(9).await, (vec![], false, Some(59_000)));
     b.wait(59_000);
-    assert_eq!(expire(9).await, Outcome::Expired { holds: vec![r("r1")], more: false, next_ms: Some(1_000) });
+    assert_eq!(expire(9).await, (vec![r("r1")], false, Some(1_000)));
     b.wait(1_000);
-    assert_eq!(expire(1).await, Outcome::Expired { holds: vec![r("r2")], more: true, next_ms: None });
+    assert_eq!(expire(1).await, (vec![r("r2")], true, None));
+}
+
+async fn what_becomes_of_holds_is_counted(b: Bench) {
+    let counts = async || match b.ask(Command::Expire { batch: 100 }).await {
+        Outcome::Expired { counts, .. } => counts,
+        other => panic!("{other:?}"),
+    };
+    let first = Counts { origin: Some(Epoch(1)), ..Counts::default() };
+    assert_eq!(counts().await, first);
+    held(b.hold("r1", 0, &[1]).await);
+    held(b.hold("r1", 0, &[1]).await);
+    held(b.take("r2", 1, 1).await);
+    held(b.hold("r3", 2, &[2]).await);
+    held(b.hold("r4", 2, &[3]).await);
+    held(b.hold("r5", 3, &[4]).await);
+    assert_eq!(counts().await, Counts { taken: 5, ..first }, "the same call again is one hold");
+    b.ask(Command::Cancel { reservation: r("r1"), visitor: visitor(0) }).await;
+    b.ask(Command::Cancel { reservation: r("r1"), visitor: visitor(0) }).await;
+    b.ask(Command::EndSession { visitor: visitor(2), jti: jti(2, 0), let_go: true }).await;
+    assert_eq!(counts().await, Counts { taken: 5, given_up: 3, ..first });
+    b.book("r5", 3, What::Seats(vec![4])).await;
+    b.wait(60_000);
+    assert_eq!(counts().await, Counts { taken: 5, expired: 1, given_up: 3, ..first });
+    held(b.hold("r6", 0, &[5]).await);
+    b.pin("r6", 0).await;
+    b.ask(Command::Abort { reservation: r("r6") }).await;
+    held(b.hold("r7", 0, &[6]).await);
+    b.wait(60_000);
+    b.pin("r7", 0).await;
+    let last = Counts { taken: 7, expired: 3, given_up: 3, ..first };
+    assert_eq!(counts().await, last);
+    // Another definition of the event does not begin the counting anew.
+    assert_eq!(b.ask(Command::Configure { expected: 1, shape: shape(2, 12, &[], 5) }).await, Outcome::Done);
+    assert_eq!(counts().await, last);
 }
 
 async fn the_limit_counts_what_is_held_and_sold(b: Bench) {

@@ -98,6 +98,7 @@ fn it_can_do_nothing_else() {
         vec!["XADD", "usher:booking-done:log", "MAXLEN", "~", "10", "*", "body", "{}"],
         vec!["PUBLISH", "usher:booking-done", "{}"],
         vec!["PUBLISH", "usher:session-seen", "{}"],
+        vec!["HMGET", "usher:{hall}:meta", "admitted"],
     ] {
         let said = try_it(&allowed);
         assert!(!said.contains("NOPERM"), "{allowed:?}: {said}");

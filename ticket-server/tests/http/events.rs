@@ -226,11 +226,10 @@ async fn only_operators_change_events() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_is_said_to_be() {
+async fn what_is_not_there_is_said_to_be() {
     let server = TestServer::with_hall(Kind::Memory).await;
-    for path in ["rankings/hall", "stats/hall"] {
-        let answer = server.get(&format!("/api/v1/{path}")).await.is(422, "NOT_SUPPORTED");
-        assert!(answer.json["details"]["field"].is_string(), "{path}");
+    for path in ["rankings/other", "stats/other"] {
+        let answer = server.get(&format!("/api/v1/{path}")).await.is(404, "EVENT_NOT_FOUND");
         assert_eq!(answer.json["traceId"], answer.headers["x-trace-id"].to_str().unwrap());
     }
     server.get("/nowhere").await.is(404, "NOT_FOUND");

@@ -3,6 +3,7 @@
 mod account;
 mod confirming;
 mod events;
+mod figures;
 mod finishing;
 mod keys;
 mod ledgers;

@@ -54,29 +54,47 @@ struct Asked {
     /// How often somebody had the wrong token.
     refused: AtomicUsize,
     peer: Mutex<String>,
+    /// The incarnation of its line, and how many it has admitted.
+    admitted: Mutex<Option<(u64, u64)>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum QueueRoute {
+    Done,
+    Session,
+    Totals,
 }
 
 struct QueueApp {
     queue: Queue,
-    router: Router<bool>,
+    router: Router<QueueRoute>,
 }
 
 impl App for QueueApp {
-    type Route = bool;
+    type Route = QueueRoute;
 
-    fn router(&self) -> &Router<bool> {
+    fn router(&self) -> &Router<QueueRoute> {
         &self.router
     }
 
-    async fn handle(&self, asks: bool, mut request: Request) -> Result<Response, ApiError> {
+    async fn handle(&self, route: QueueRoute, mut request: Request) -> Result<Response, ApiError> {
         if request.bearer() != Some(self.queue.0.peer.lock().as_str()) {
             self.queue.0.refused.fetch_add(1, Ordering::SeqCst);
             return Err(Code::OperatorTokenInvalid.into());
         }
-        if !asks {
-            let body: Value = request.read_json(10_000).await?;
-            self.queue.0.done.lock().push(body);
-            return Ok(empty(http::StatusCode::NO_CONTENT));
+        match route {
+            QueueRoute::Done => {
+                let body: Value = request.read_json(10_000).await?;
+                self.queue.0.done.lock().push(body);
+                return Ok(empty(http::StatusCode::NO_CONTENT));
+            }
+            QueueRoute::Totals => {
+                let (generation, admitted) = self.queue.0.admitted.lock().ok_or(Code::EventNotFound)?;
+                let totals = json!({"eventId": "hall", "generation": format!("{generation:016x}"),
+                    "admittedTotal": admitted});
+                return Ok(queue_core::service::http::json(http::StatusCode::OK, &totals));
+            }
+            QueueRoute::Session => {}
         }
         let jti = request.param("jti").unwrap().into_owned();
         self.queue.0.asked.lock().push(jti.clone());
@@ -93,11 +111,10 @@ impl Queue {
         *self.0.peer.lock() = peer;
         let bound = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}", bound.address());
-        let router = Router::new().route(Method::POST, "/api/v1/queue/booking-done", false).route(
-            Method::GET,
-            "/api/v1/queue/sessions/{eventId}/{jti}",
-            true,
-        );
+        let router = Router::new()
+            .route(Method::POST, "/api/v1/queue/booking-done", QueueRoute::Done)
+            .route(Method::GET, "/api/v1/queue/sessions/{eventId}/{jti}", QueueRoute::Session)
+            .route(Method::GET, "/api/v1/queue/totals/{eventId}", QueueRoute::Totals);
         let app = Arc::new(QueueApp { queue: self.clone(), router });
         let (draining, killed) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(bound.serve(app, HttpOptions::new("test_queue_"), draining, killed));
@@ -111,6 +128,11 @@ impl Queue {
 
     pub fn end(&self, visitor: &Visitor, reason: &'static str) {
         self.0.ended.lock().insert(visitor.jti.to_string(), reason);
+    }
+
+    /// So many were admitted by this incarnation of the line.
+    pub fn has_admitted(&self, generation: u64, admitted: u64) {
+        *self.0.admitted.lock() = Some((generation, admitted));
     }
 
     /// From now on only this token is good; the one that was.

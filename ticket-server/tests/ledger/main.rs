@@ -1,6 +1,7 @@
 //! The ledger by itself: the same cases on SQLite, PostgreSQL and MariaDB.
 
 mod cases;
+mod figures;
 mod lost;
 mod orders;
 mod proxy;
@@ -12,7 +13,7 @@ use self::support::Place;
 
 /// All cases, from wherever they are.
 mod all {
-    pub use crate::{cases::*, orders::*};
+    pub use crate::{cases::*, figures::*, orders::*};
 }
 
 /// A server is started once for all cases: each has a database to itself.
@@ -67,4 +68,8 @@ on_all! {
     an_order_is_read_as_it_was_written,
     an_order_pays_for_its_own_booking_alone,
     a_key_that_is_freed_serves_again,
+    bookings_are_ranked_by_when_they_were_made,
+    what_was_sold_is_counted_by_type_and_minute,
+    what_was_counted_only_grows,
+    bookings_are_kept_whole_however_many_are_written_at_once,
 }

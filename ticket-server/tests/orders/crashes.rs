@@ -28,6 +28,9 @@ use crate::{
     support::{Answer, Ask as _, eventually, now},
 };
 
+/// The trace of every buyer.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
 /// A ticket server as a process of its own, which can be killed and started again.
 struct Shop {
     process: Option<Program>,
@@ -125,6 +128,7 @@ impl Shop {
     /// `None` when the process ended before it had answered.
     async fn post(&self, buyer: &Buyer, path: &str, key: &str, body: &Value) -> Option<Answer> {
         let request = self.client.post(format!("{}{path}", self.process().url())).bearer_auth(&buyer.token);
+        let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
         Answer::of(request.header("idempotency-key", key).json(body)).await.ok()
     }
 
@@ -232,6 +236,9 @@ async fn crash_at(point: &str, behaviour: Value, cancels: bool) {
         acknowledged.insert(id.clone());
     }
     shop.audit(&acknowledged).await;
+    // Whichever process went on with the order, it did so in the trace of the one that began it.
+    let traces = shop.provider.traces();
+    assert!(traces.iter().all(|trace| trace == TRACE), "{point}: {traces:?}");
     // The seats can be had by the next one, unless they are booked.
     let bob = shop.buyer(2);
     let taken = shop.hold(&bob, &["A-1-1".to_owned()], 10).await.unwrap();

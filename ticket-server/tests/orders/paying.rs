@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::{
-    provider::{SECRET, order, order_with, read, served_by_provider, steps},
+    provider::{SECRET, TestProvider, flags, order, order_with, paid_hall, read, served_by_provider, steps},
     support::{Ask as _, Kind, TestServer, eventually, now},
 };
 
@@ -87,6 +87,64 @@ async fn what_is_not_clear_in_time_is_called_off() {
     })
     .await;
     assert_eq!(provider.status_of(booked["orderId"].as_str().unwrap()), "CAPTURED");
+}
+
+/// A way to the provider that is not there yet.
+struct Way {
+    address: std::net::SocketAddr,
+}
+
+impl Way {
+    fn planned() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { address: listener.local_addr().unwrap() }
+    }
+
+    async fn open(&self, provider: &str) {
+        let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
+        let provider = provider.trim_start_matches("http://").to_owned();
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let provider = provider.clone();
+                tokio::spawn(async move {
+                    let mut to = tokio::net::TcpStream::connect(&provider).await.unwrap();
+                    // Whoever hangs up first ends it.
+                    let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+                });
+            }
+        });
+    }
+}
+
+/// Nobody was asked for money: it is as if the order had never been.
+#[tokio::test]
+async fn a_key_whose_order_never_began_serves_again() {
+    let way = Way::planned();
+    let (address, mut provider) = (format!("http://{}", way.address), None);
+    let server = TestServer::start_with(Kind::Memory, |own, folder| {
+        let mut started = TestProvider::start(folder);
+        let listens = std::mem::replace(&mut started.url, address);
+        own.extend(flags(&started, folder));
+        own.extend(QUICK.iter().map(|flag| (*flag).to_owned()));
+        provider = Some((started, listens));
+    })
+    .await;
+    server.put("hall", paid_hall()).await.ok(201);
+    let (provider, listens) = provider.unwrap();
+    let ann = server.visitor(1);
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    let failed = order(&server, &ann, "k", &id, "card").await.is(503, "PAYMENT_UNAVAILABLE");
+    assert!(failed.headers.contains_key("retry-after"));
+    let again = order(&server, &ann, "k", &id, "card").await.is(503, "PAYMENT_UNAVAILABLE");
+    assert_ne!(failed.json["details"]["orderId"], again.json["details"]["orderId"], "another try");
+    way.open(&listens).await;
+    let booked = eventually("the order", async || {
+        let answer = order(&server, &ann, "k", &id, "card").await;
+        if answer.status == 503 { None } else { Some(answer.ok(201)) }
+    })
+    .await;
+    assert_eq!(order(&server, &ann, "k", &id, "card").await.ok(201), booked, "the first answer from now on");
+    assert_eq!(provider.payments().len(), 1);
 }
 
 /// Nothing is promised, and the hold is let go within its time.

@@ -38,12 +38,13 @@ def sign(timestamp, body):
     return "v1=" + hmac.new(SECRET, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def change(payment, status, operation, amount):
+def change(payment, status, operation, amount, trace):
     payments[payment] = status
-    log.write(json.dumps({"payment": payment, "status": status, "operation": operation, "amount": amount}) + "\n")
+    line = {"payment": payment, "status": status, "operation": operation, "amount": amount, "trace": trace}
+    log.write(json.dumps(line) + "\n")
 
 
-def ask(question):
+def ask(question, trace):
     operation, payment = question["operation"], question["paymentId"]
     with lock:
         before = payments.get(payment)
@@ -54,7 +55,7 @@ def ask(question):
             elif random.random() < behaviour["pending"]:
                 after = "PENDING"
         if after:
-            change(payment, after, operation, question["amountMinor"])
+            change(payment, after, operation, question["amountMinor"], trace)
         return payments.get(payment, "NOT_KNOWN")
 
 
@@ -88,7 +89,7 @@ class Provider(BaseHTTPRequestHandler):
             return self.answer(200, behaviour)
         if self.path == "/decide":
             with lock:
-                change(question["paymentId"], question["status"], "decide", 0)
+                change(question["paymentId"], question["status"], "decide", 0, "")
             return self.answer(200, {"told": tell(question["url"], question["event"], question["paymentId"], "decided")})
         timestamp, signature = self.headers["usher-timestamp"], self.headers["usher-signature"]
         fresh = abs(time.time() * 1000 - int(timestamp)) < 300_000
@@ -100,7 +101,7 @@ class Provider(BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         time.sleep(random.uniform(*behaviour["delay"]))
-        status = ask(question)
+        status = ask(question, self.headers["traceparent"] or "")
         if random.random() < behaviour["lost"]:
             self.close_connection = True
             return None

@@ -1,7 +1,7 @@
 //! The payment provider of the tests: another process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -57,6 +57,14 @@ impl TestProvider {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.map(|line| (text_of(&line, "payment"), text_of(&line, "status"))).collect()
+    }
+
+    /// The traces in which it was asked for what changed a payment.
+    pub fn traces(&self) -> BTreeSet<String> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let id = |header: String| header.split('-').nth(1).unwrap_or_default().to_owned();
+        lines.map(|line| id(text_of(&line, "trace"))).collect()
     }
 
     pub fn status_of(&self, payment: &str) -> String {
