@@ -3,13 +3,14 @@
 
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use queue_core::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     limits::JOIN_BATCH_MAX,
     line::{Command, Configure, Line, Outcome},
     policy::Policy,
-    positions::PositionIndex,
+    positions::{PositionIndex, RankMap},
 };
 
 const NOW: Millis = Millis(1_800_000_000_000);
@@ -62,14 +63,19 @@ fn join_batch(criterion: &mut Criterion) {
 
 fn sweep(criterion: &mut Criterion) {
     // Every eighth waiter has left.
-    let bytes = vec![0b1110_1111_u8; (LINE / 8) as usize];
-    let ranks: Vec<Rank> = (0..LOCAL).map(|number| Rank(number * (LINE / LOCAL))).collect();
+    let bytes = Bytes::from(vec![0b1110_1111_u8; (LINE / 8) as usize]);
+    let mut local = RankMap::default();
+    for number in 0..LOCAL {
+        local.insert(Rank(number * (LINE / LOCAL)), number).expect("each rank once");
+    }
     let mut group = criterion.benchmark_group("positions");
     group.throughput(Throughput::Elements(LOCAL));
     group.bench_function(format!("sweep {LOCAL} local waiters of {LINE}"), |bencher| {
         bencher.iter(|| {
-            let index = PositionIndex::new(0, black_box(&bytes));
-            ranks.iter().filter(|rank| index.contains(**rank)).map(|rank| index.position(*rank)).sum::<u64>()
+            let index = PositionIndex::new(0, black_box(&bytes).clone());
+            let mut sum = 0;
+            local.sweep(&index, |_, spot| sum += spot.place.unwrap_or_default());
+            sum
         });
     });
     group.finish();

@@ -49,6 +49,8 @@ pub const REMOVED_LOG_KEPT_MS: u64 = 86_400_000;
 pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
 /// Bitmaps begin at a multiple of so many ranks, which follows the head of the line.
 pub const BITMAP_BASE_RANKS: u64 = 1 << 16;
+/// A look at a line begins with a multiple of so many bytes of its bitmap, so that it is counted by whole words.
+pub const SNAPSHOT_ALIGN_BYTES: u64 = 8;
 /// Bytes of all bitmaps of a line that are moved in one engine call when their beginning changes, at most.
 pub const TRIM_BYTES_MAX: usize = 1 << 20;
 /// A restored or rebuilt line continues this far above everything known.
@@ -61,7 +63,7 @@ pub const PLACE_TOKEN_BYTES_MAX: usize = 512;
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const _: () = assert!(GRACE_MS_MIN >= 2 * SEEN_PERIOD_MS, "a waiter must be missed for two periods");
-const _: () = assert!(BITMAP_BASE_RANKS.is_multiple_of(8), "bitmaps begin with a byte");
+const _: () = assert!(BITMAP_BASE_RANKS.is_multiple_of(8 * SNAPSHOT_ALIGN_BYTES), "bitmaps begin with a word");
 const _: () = assert!(SEEN_SETTLE_MS < SEEN_PERIOD_MS, "a sweep waits for one period at most");
 const _: () = assert!(WS_PING_MS < SEEN_PERIOD_MS, "each open socket is heard once a period");
 const _: () = assert!(WS_SILENT_MS > 2 * WS_PING_MS, "two pings may get lost");

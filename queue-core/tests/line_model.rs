@@ -181,7 +181,7 @@ proptest! {
             world.now = world.now.plus(jump);
             world.apply(command);
             let Outcome::Snapshot(snapshot) = world.apply(Command::Snapshot).outcome else { unreachable!() };
-            let index = queue_core::positions::PositionIndex::new(snapshot.first_byte, &snapshot.present);
+            let index = queue_core::positions::PositionIndex::new(snapshot.first_byte, snapshot.present);
             prop_assert_eq!(index.waiting(), snapshot.summary.waiting);
             for (rank, position) in world.line().waiting.keys().zip(1..) {
                 prop_assert_eq!(index.position(*rank), position);

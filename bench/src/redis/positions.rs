@@ -9,7 +9,7 @@ use queue_core::{
     keys::LineKeys,
     line::{Command, Outcome},
     policy::Policy,
-    positions::PositionIndex,
+    positions::{PositionIndex, RankMap},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -47,7 +47,8 @@ pub async fn run(options: Options) -> Result<()> {
     bed.join(&visitors).await?;
     let local: Vec<(Rank, &VisitorId)> =
         (2..).map(Rank).zip(&visitors[1..]).step_by(usize::try_from(options.every)?).collect();
-    let ranks: Vec<Rank> = local.iter().map(|(rank, _)| *rank).collect();
+    let ranks = ranks_of(&local)?;
+    check(&bed, &ranks, local.len()).await?;
     let (mut sweeps, mut in_redis, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
         let (redis, own) = read_and_sweep(&bed, &ranks).await?;
@@ -58,7 +59,7 @@ pub async fn run(options: Options) -> Result<()> {
     let (sweep, asked) = (median(sweeps), median(asked));
     println!(
         "{} local of {} waiters, processor time of both sides, median of {} rounds:",
-        ranks.len(),
+        local.len(),
         options.waiting,
         options.rounds
     );
@@ -70,7 +71,7 @@ pub async fn run(options: Options) -> Result<()> {
     verdict(&[Figure {
         what: format!(
             "positions of {} local among {}, read and sweep, against ZRANK for each",
-            ranks.len(),
+            local.len(),
             options.waiting
         ),
         seen: sweep / asked,
@@ -80,13 +81,38 @@ pub async fn run(options: Options) -> Result<()> {
     }])
 }
 
+/// The waiters as a node keeps them.
+fn ranks_of(local: &[(Rank, &VisitorId)]) -> Result<RankMap<Rank>> {
+    let mut ranks = RankMap::default();
+    for (rank, _) in local {
+        ranks.insert(*rank, *rank).ok().context("a rank comes twice")?;
+    }
+    Ok(ranks)
+}
+
+/// The line as a node reads it.
+async fn read(bed: &Bed) -> Result<PositionIndex> {
+    let Outcome::Snapshot(snapshot) = bed.apply(Command::Snapshot).await? else { bail!("no snapshot") };
+    Ok(PositionIndex::new(snapshot.first_byte, snapshot.present))
+}
+
+/// Everybody is found, and at the right place.
+async fn check(bed: &Bed, ranks: &RankMap<Rank>, count: usize) -> Result<()> {
+    let index = read(bed).await?;
+    let mut right = 0;
+    // The first in line has rank 2.
+    ranks.sweep(&index, |rank, spot| right += usize::from(spot.rank == *rank && spot.place == Some(rank.0 - 1)));
+    anyhow::ensure!(right == count, "{right} of {count} places are right");
+    Ok(())
+}
+
 /// Processor time of one read and one sweep: Redis's, and ours.
-async fn read_and_sweep(bed: &Bed, ranks: &[Rank]) -> Result<(Duration, Duration)> {
+async fn read_and_sweep(bed: &Bed, ranks: &RankMap<Rank>) -> Result<(Duration, Duration)> {
     let (redis, own) = (bed.cpu().await?, own_cpu()?);
     for _ in 0..READS {
-        let Outcome::Snapshot(snapshot) = bed.apply(Command::Snapshot).await? else { bail!("no snapshot") };
-        let index = PositionIndex::new(snapshot.first_byte, &snapshot.present);
-        let sum: u64 = ranks.iter().filter_map(|rank| index.place(*rank)).sum();
+        let index = read(bed).await?;
+        let mut sum = 0;
+        ranks.sweep(&index, |_, spot| sum += spot.place.unwrap_or_default());
         anyhow::ensure!(black_box(sum) > 0, "nobody waits");
     }
     Ok(((bed.cpu().await? - redis) / READS, (own_cpu()? - own) / READS))

@@ -264,15 +264,18 @@ fn heard_byte(byte: u64) -> u8 {
     })
 }
 
-/// Durations of the script calls in an answer to `SLOWLOG GET`.
+/// Durations of the script calls in an answer to `SLOWLOG GET`, newest first, each with the command that ran beside it.
 fn evalsha_us(entries: Value) -> Result<Vec<u64>> {
-    let mut calls = Vec::new();
+    let (mut calls, mut beside) = (Vec::new(), 0);
     let mut entries = entries.into_reply("SLOWLOG")?;
     while !entries.is_empty() {
         let mut entry = entries.list()?;
         let (_id, _at, us) = (entry.u64()?, entry.u64()?, entry.u64()?);
-        if entry.list()?.text()?.eq_ignore_ascii_case("evalsha") {
-            calls.push(us);
+        let command = entry.list()?.text()?;
+        if command.eq_ignore_ascii_case("evalsha") {
+            calls.push(us + std::mem::take(&mut beside));
+        } else if command.eq_ignore_ascii_case("getrange") {
+            beside = us;
         }
     }
     Ok(calls)
@@ -305,7 +308,8 @@ mod tests {
         let entry = |us, name: &str| {
             Value::Array(vec![Value::Int(1), Value::Int(2), Value::Int(us), Value::Array(vec![text(name), text("x")])])
         };
-        let entries = Value::Array(vec![entry(5, "EVALSHA"), entry(9, "INFO"), entry(7, "evalsha")]);
-        assert_eq!(evalsha_us(entries).unwrap(), [5, 7]);
+        let entries =
+            [entry(5, "EVALSHA"), entry(9, "INFO"), entry(7, "evalsha"), entry(3, "GETRANGE"), entry(2, "EVALSHA")];
+        assert_eq!(evalsha_us(Value::Array(entries.to_vec())).unwrap(), [5, 7, 5]);
     }
 }

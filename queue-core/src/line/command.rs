@@ -1,6 +1,8 @@
 //! What can be asked of a line and what it answers: the vocabulary that the model, the engines and
 //! the servers share. One variant of [`Command`] is one transition, and in Redis one script.
 
+use bytes::Bytes;
+
 use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     policy::Policy,
@@ -231,7 +233,7 @@ pub struct Totals {
 }
 
 /// The state of the line at one instant, without the bitmap.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Changes with every change of policy, pause, drain or sell-out.
     pub version: u64,
@@ -265,10 +267,11 @@ pub struct Description {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub summary: Summary,
-    /// Byte of the presence bitmap at which `present` starts: the head of the line is in it.
+    /// Byte of the presence bitmap at which `present` starts: a multiple of [`crate::limits::SNAPSHOT_ALIGN_BYTES`], the last before
+    /// the head of the line or at it. 0 if nobody waits.
     pub first_byte: u64,
-    /// Presence from the head to the tail, without zero bytes at the end.
-    pub present: Vec<u8>,
+    /// Presence from there to the tail of the line.
+    pub present: Bytes,
 }
 
 /// An answer and when it was true.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use super::{
     Map,
     bitmap::Bitmap,
@@ -13,7 +15,7 @@ use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     limits::{
         ADMIT_BATCH_MAX, CLOCK_PERIODS_MAX, END_BATCH_MAX, GRACE_PERIODS_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS,
-        SESSIONS_BATCH_MAX,
+        SESSIONS_BATCH_MAX, SNAPSHOT_ALIGN_BYTES,
     },
     policy::{OnReturn, Policy},
     wire::EndReason,
@@ -447,9 +449,9 @@ impl Line {
 
     fn snapshot(&self) -> Snapshot {
         let ends = self.waiting.first_key_value().zip(self.waiting.last_key_value());
-        let (first_byte, present) = ends.map_or((0, Vec::new()), |((head, _), (tail, _))| {
-            let first = head.0 / 8;
-            (first, self.present.bytes(first, (tail.0 / 8 - first + 1) as usize))
+        let (first_byte, present) = ends.map_or((0, Bytes::new()), |((head, _), (tail, _))| {
+            let first = head.0 / 8 / SNAPSHOT_ALIGN_BYTES * SNAPSHOT_ALIGN_BYTES;
+            (first, self.present.bytes(first, (tail.0 / 8 - first + 1) as usize).into())
         });
         Snapshot { summary: self.summary(), first_byte, present }
     }

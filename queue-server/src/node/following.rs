@@ -53,8 +53,7 @@ impl Node {
         let id = self.next_socket.fetch_add(1, Ordering::Relaxed);
         let phase = if active { Phase::Active } else { Phase::Waiting };
         let slot = Arc::new(Slot::new(id, visitor.clone(), seq, generation, phase, outlet));
-        let older = line.slots.lock().insert(visitor.clone(), slot.clone());
-        if let Some(older) = older {
+        if let Some(older) = line.add_slot(slot.clone()) {
             older.with(|inner| inner.finish(None, CloseCode::TakenOver));
         }
         // Removed between the join and now: nobody looks at this line any more.
@@ -158,8 +157,7 @@ impl Following {
         let (event, visitor) = (self.line.event.clone(), self.slot.visitor.clone());
         let who = Who::Holder(PlaceClaims { event, visitor, seq, generation });
         let joining = self.node.join(&self.line.event, who).await?;
-        self.slot.with(|inner| {
-            (inner.seq, inner.generation) = (joining.seq, joining.generation);
+        self.line.move_slot(&self.slot, (joining.seq, joining.generation), |inner| {
             if inner.phase != Phase::Over {
                 inner.phase = if joining.active { Phase::Active } else { Phase::Waiting };
             }
@@ -177,10 +175,6 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        let mut slots = self.line.slots.lock();
-        // A newer socket of the visitor stays.
-        if slots.get(&self.slot.visitor).is_some_and(|slot| slot.id == self.slot.id) {
-            slots.remove(&self.slot.visitor);
-        }
+        self.line.remove_slot(&self.slot);
     }
 }

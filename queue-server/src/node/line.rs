@@ -26,7 +26,8 @@ use super::{
     heard::Heard,
     joins::{self, Joins},
     metrics::LineMetrics,
-    push::Slot,
+    push::{Inner, Slot},
+    slots::Slots,
 };
 
 /// A view is told from until it is this old.
@@ -59,9 +60,6 @@ impl View {
         open && summary.waiting > 0 && summary.active < u64::from(capacity)
     }
 }
-
-/// The sockets of one line on this node, by visitor.
-pub type Slots = HashMap<VisitorId, Arc<Slot>>;
 
 /// One event on this node.
 pub struct LocalLine {
@@ -222,7 +220,30 @@ impl LocalLine {
 
     /// All sockets of the line.
     pub fn all_slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.lock().values().cloned().collect()
+        self.slots.lock().iter().cloned().collect()
+    }
+
+    /// A socket follows its place. Gives back what its visitor had.
+    pub fn add_slot(&self, slot: Arc<Slot>) -> Option<Arc<Slot>> {
+        self.slots.lock().insert(slot, |slot| self.rank(slot.with(|inner| inner.seq)))
+    }
+
+    /// A socket has ended. A newer one of its visitor stays.
+    pub fn remove_slot(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots.lock();
+        slots.remove(slot, self.rank(slot.with(|inner| inner.seq)));
+    }
+
+    /// A socket follows this place from now on; `change` is what else changes with that.
+    pub fn move_slot(&self, slot: &Arc<Slot>, place: (Seq, Generation), change: impl FnOnce(&mut Inner)) {
+        let mut slots = self.slots.lock();
+        let from = slot.with(|inner| {
+            let from = inner.seq;
+            (inner.seq, inner.generation) = place;
+            change(inner);
+            from
+        });
+        slots.moved(slot, self.rank(from), self.rank(place.0));
     }
 
     /// Takes note of a number that was handed out.
@@ -245,7 +266,7 @@ impl LocalLine {
         self.saw_seq(summary.seq);
         self.meter.lock().observe(as_of, summary.totals.admitted);
         self.metrics.line(summary.waiting, summary.active);
-        let view = Arc::new(View { generation, as_of, summary, index: PositionIndex::new(first_byte, &present) });
+        let view = Arc::new(View { generation, as_of, summary, index: PositionIndex::new(first_byte, present) });
         self.view.store(view.clone());
         // Left in the same millisecond or later: the next view knows.
         self.left.lock().retain(|_, at| *at >= as_of);

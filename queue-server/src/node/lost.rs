@@ -19,7 +19,7 @@ use crate::engine::EngineError;
 
 /// A socket here waits but the line no longer has its place, or it may have missed the end of its session: looks
 /// the visitor up, and tells them. Says whether it could.
-pub async fn visitor(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> bool {
+pub async fn visitor(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Arc<Slot>) -> bool {
     let told = look_up(node, line, slot).await;
     if let Err(error) = &told {
         tracing::debug!(event = %line.event, %error, "a visitor cannot be looked up");
@@ -27,14 +27,13 @@ pub async fn visitor(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> bo
     told.is_ok()
 }
 
-async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> Result<(), EngineError> {
+async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Arc<Slot>) -> Result<(), EngineError> {
     let applied = node.apply(line, None, Command::Lookup(slot.visitor.clone())).await?;
     let Outcome::Standing(standing) = applied.outcome else { return Err(broken("lookup")) };
     let (now, generation) = (applied.now, applied.generation);
     match standing {
         // Joined anew elsewhere: this socket follows the new place.
-        Standing::Waiting { seq, .. } => slot.with(|inner| {
-            (inner.seq, inner.generation) = (seq, generation);
+        Standing::Waiting { seq, .. } => line.move_slot(slot, (seq, generation), |inner| {
             if inner.phase == Phase::Active {
                 inner.phase = Phase::Waiting;
             }
@@ -42,11 +41,16 @@ async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Slot) -> Result
         Standing::Active { seq, expires } => {
             let jti = Jti { generation, seq };
             let status = answer::active(node, line, now, &slot.visitor, jti, expires);
+            let other = slot.with(|inner| (inner.seq, inner.generation)) != (seq, generation);
+            // Of another session nothing was told yet.
+            line.move_slot(slot, (seq, generation), |inner| {
+                if other && inner.phase == Phase::Active {
+                    inner.phase = Phase::Waiting;
+                }
+            });
             slot.with(|inner| {
                 inner.doubt = false;
-                let told = inner.phase == Phase::Active && (inner.seq, inner.generation) == (seq, generation);
-                if inner.phase != Phase::Over && !told {
-                    (inner.seq, inner.generation) = (seq, generation);
+                if inner.phase == Phase::Waiting {
                     show::admitted(inner, status);
                 }
             });

@@ -25,6 +25,7 @@ mod ring;
 mod sessions;
 mod show;
 mod signals;
+mod slots;
 mod sweep;
 mod tick;
 

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use queue_core::{
     close::CloseCode,
-    ids::Millis,
+    ids::{Millis, Rank},
+    positions::Spot,
     wire::{EndReason, QueueStatus, ServerMessage},
 };
 use tokio::time::Instant;
@@ -37,30 +38,27 @@ const LOOKUPS_AT_ONCE: usize = 128;
 /// Looks at every socket of the line once.
 pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
     let began = Instant::now();
-    let slots = line.all_slots();
-    let slices = slots.len().div_ceil(SLICE).max(1) as u32;
+    let (count, others) = {
+        let slots = line.slots.lock();
+        (slots.len() as u32, slots.others().to_vec())
+    };
     let mut look = Look::new(node, line, view);
-    let mut missing = Vec::new();
-    for (number, slice) in slots.chunks(SLICE).enumerate() {
-        if number > 0 {
-            // Six tenths of the tick, so that the last slice is done before the next look.
-            tokio::time::sleep_until(began + node.options.tick * 6 / 10 * number as u32 / slices).await;
-        }
-        let lag_ms = began.elapsed().as_millis() as u64;
-        let mut shown = 0;
-        look.set_time(node.now(), uptime_ms());
-        for slot in slice {
-            match slot.with(|inner| look.at(inner)) {
-                Seen::Shown => shown += 1,
-                Seen::Missing if missing.len() < LOOKUPS_MAX => missing.push(slot.clone()),
-                Seen::Missing | Seen::Nothing => {}
+    let (mut missing, mut seen, mut next) = (Vec::new(), 0, Some(Rank(0)));
+    while let Some(from) = next {
+        let found;
+        (found, next) = line.slots.lock().sweep(from, SLICE, &view.index);
+        for slice in found.chunks(SLICE) {
+            if seen > 0 {
+                // Six tenths of the tick, so that the last slice is done before the next look.
+                tokio::time::sleep_until(began + node.options.tick * 6 / 10 * seen.min(count) / count.max(1)).await;
             }
-        }
-        if shown > 0 {
-            node.metrics.pushed(shown, lag_ms);
+            seen += slice.len() as u32;
+            let lag_ms = began.elapsed().as_millis() as u64;
+            look.slice(slice, lag_ms, &mut missing);
         }
     }
-    drop(slots);
+    let others: Vec<_> = others.into_iter().map(|slot| (slot, NOWHERE)).collect();
+    look.slice(&others, began.elapsed().as_millis() as u64, &mut missing);
     look_up(node, line, missing).await;
 }
 
@@ -86,8 +84,12 @@ enum Seen {
     Missing,
 }
 
+/// A spot of no socket.
+const NOWHERE: Spot = Spot { rank: Rank(u64::MAX), place: None };
+
 /// One look at the sockets of a line, from one view.
 struct Look<'l> {
+    node: &'l Node,
     line: &'l LocalLine,
     view: &'l View,
     frames: PositionFrames,
@@ -99,7 +101,7 @@ struct Look<'l> {
 }
 
 impl<'l> Look<'l> {
-    fn new(node: &Node, line: &'l LocalLine, view: &'l View) -> Self {
+    fn new(node: &'l Node, line: &'l LocalLine, view: &'l View) -> Self {
         let common = Common {
             event: &line.event,
             as_of: view.as_of,
@@ -109,6 +111,7 @@ impl<'l> Look<'l> {
         };
         let tick_ms = Duration::as_millis(&node.options.tick) as u64;
         Self {
+            node,
             line,
             view,
             frames: PositionFrames::new(common),
@@ -119,11 +122,23 @@ impl<'l> Look<'l> {
         }
     }
 
-    fn set_time(&mut self, now: Millis, now_ms: u64) {
-        (self.now, self.now_ms) = (now, now_ms);
+    /// Looks at some sockets, so long after the view was read. Notes those that the line no longer has.
+    fn slice(&mut self, slots: &[(Arc<Slot>, Spot)], lag_ms: u64, missing: &mut Vec<Arc<Slot>>) {
+        (self.now, self.now_ms) = (self.node.now(), uptime_ms());
+        let mut shown = 0;
+        for (slot, spot) in slots {
+            match slot.with(|inner| self.at(inner, *spot)) {
+                Seen::Shown => shown += 1,
+                Seen::Missing if missing.len() < LOOKUPS_MAX => missing.push(slot.clone()),
+                Seen::Missing | Seen::Nothing => {}
+            }
+        }
+        if shown > 0 {
+            self.node.metrics.pushed(shown, lag_ms);
+        }
     }
 
-    fn at(&mut self, inner: &mut Inner) -> Seen {
+    fn at(&mut self, inner: &mut Inner, spot: Spot) -> Seen {
         let Self { line, view, .. } = *self;
         if inner.phase == Phase::Over {
             return Seen::Nothing;
@@ -143,10 +158,9 @@ impl<'l> Look<'l> {
             return Seen::Nothing;
         }
         let rank = line.rank(inner.seq);
-        if !view.index.contains(rank) {
-            return Seen::Missing;
-        }
-        let position = view.index.position(rank);
+        // It may follow another place since the sweep.
+        let place = if rank == spot.rank { spot.place } else { view.index.place(rank) };
+        let Some(position) = place else { return Seen::Missing };
         let every_ms = if position <= NEAR { self.near_every_ms } else { FAR_EVERY_MS };
         if self.now_ms.saturating_sub(inner.shown_ms) < every_ms {
             return Seen::Nothing;

@@ -197,6 +197,13 @@ async fn a_full_store_takes_nobody_in_and_lets_everybody_go() {
     ] {
         let applied = engine.apply(&event(), None, command.clone()).await;
         assert!(applied.is_ok(), "{command:?}: {applied:?}");
+        if let Outcome::Snapshot(snapshot) = applied.unwrap().outcome {
+            // Two were let in.
+            assert_eq!(
+                (snapshot.first_byte, &snapshot.present[..], snapshot.summary.waiting),
+                (0, &[0b0001_1000][..], 2)
+            );
+        }
     }
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     engine.apply(&event(), None, Command::Join { visitors: visitors("w", 1), floor: Seq(0) }).await.unwrap();
@@ -254,7 +261,7 @@ async fn bitmaps_follow_the_head_of_the_line() {
     assert!(size("present") <= (1_000 + TEST_BASE_RANKS) / 8 + 1, "{}", size("present"));
     apply(Command::Join { visitors: visitors("w", 1), floor: Seq(0) }).await;
     let Outcome::Snapshot(snapshot) = apply(Command::Snapshot).await else { panic!("no snapshot") };
-    let index = PositionIndex::new(snapshot.first_byte, &snapshot.present);
+    let index = PositionIndex::new(snapshot.first_byte, snapshot.present);
     assert_eq!((index.place(Rank(3_000)), index.place(Rank(3_001)), index.waiting()), (None, Some(1), 998));
     assert_eq!((index.place(Rank(3_991)), index.place(Rank(4_001))), (None, Some(998)));
     let seen = format!("seen:{}", clock.now().period());

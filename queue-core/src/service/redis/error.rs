@@ -36,7 +36,7 @@ impl StoreError {
 
     /// From an error that the server answered with.
     pub(super) fn from_server(name: &'static str, message: &str) -> Self {
-        const PASSING: [&str; 12] = [
+        const PASSING: [&str; 13] = [
             "LOADING",
             "MASTERDOWN",
             "READONLY",
@@ -49,6 +49,7 @@ impl StoreError {
             "NOAUTH",
             "WRONGPASS",
             "UNKILLABLE",
+            "EXECABORT",
         ];
         let code = message.split(' ').next().unwrap_or_default();
         if PASSING.contains(&code) {

@@ -11,6 +11,7 @@ mod error;
 mod pubsub;
 mod script;
 mod supervisor;
+mod together;
 mod url;
 mod value;
 
@@ -28,6 +29,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use fred::{
     clients::Client,
+    error::Error as FredError,
     interfaces::ClientLike as _,
     types::{ClusterHash, CustomCommand, Value as FredValue},
     util::redis_keyslot,
@@ -41,6 +43,7 @@ pub use commands::StreamEntry;
 pub use error::StoreError;
 pub use pubsub::{Event, Message, Subscription};
 pub use script::Script;
+pub use together::Beside;
 pub use url::{STORE_URL_FORMS, StoreUrl, StoreUrlError};
 pub use value::{Arg, Reply, Value};
 
@@ -256,24 +259,28 @@ impl Store {
         hash: ClusterHash,
         args: Vec<FredValue>,
     ) -> Result<Result<Value, String>, StoreError> {
+        let command = CustomCommand::new_static(name, hash, false);
+        let frame = self.ask(async |client| client.custom_raw(command, args).await).await?;
+        Ok(Value::from_frame(frame))
+    }
+
+    /// Asks the server something, if it can be asked, within the bounds of a call.
+    async fn ask<T>(&self, call: impl AsyncFnOnce(&Client) -> Result<T, FredError>) -> Result<T, StoreError> {
         let shared = &*self.0.shared;
-        let sent = async {
+        let asked = async {
             let _permit = shared.in_flight.try_acquire().map_err(|_| StoreError::Overloaded)?;
             let live = shared.live.load_full().ok_or_else(|| self.not_connected())?;
             shared.commands.fetch_add(1, Ordering::Relaxed);
-            let command = CustomCommand::new_static(name, hash, false);
             // The client forgets its own time-out for what it had sent on a connection that ends.
             let within = shared.options.command_timeout * 5 / 4;
-            let answer = tokio::time::timeout(within, live.client().custom_raw(command, args)).await;
+            let answer = tokio::time::timeout(within, call(live.client())).await;
             Ok(answer.map_err(|_| StoreError::Unavailable("no answer in time".to_owned()))??)
         };
-        match sent.await {
-            Ok(frame) => Ok(Value::from_frame(frame)),
-            Err(error) => {
-                shared.errors.fetch_add(1, Ordering::Relaxed);
-                Err(error)
-            }
+        let answer = asked.await;
+        if answer.is_err() {
+            shared.errors.fetch_add(1, Ordering::Relaxed);
         }
+        answer
     }
 
     fn judge(&self, name: &'static str, answer: Result<Value, String>) -> Result<Value, StoreError> {

@@ -391,3 +391,40 @@ async fn a_failover_is_followed() {
     store.publish("c", "x").await.unwrap();
     assert_eq!(next(&mut subscription).await, message("c", "x"));
 }
+
+#[tokio::test]
+async fn a_script_and_a_command_see_the_same_instant() {
+    let redis = TestRedis::start();
+    let store = connected(&redis).await;
+    let grow = Script::new("grow", "redis.call('APPEND', KEYS[1], ARGV[1]) return {redis.call('STRLEN', KEYS[1])}");
+    let all = || super::Beside { name: "GETRANGE", args: vec!["k".into(), 0_u32.into(), (-1_i64).into()] };
+    // Many at once on one connection, beside calls of other kinds: each is whole, and nobody is told of another's.
+    let calls = (0..50).map(|_| {
+        let (store, grow) = (store.clone(), grow.clone());
+        tokio::spawn(async move {
+            let (mut said, bytes) = store.run_list_beside(&grow, ["k"], [&[0xff_u8, 0][..]], all()).await.unwrap();
+            let bytes = bytes.into_bytes("GETRANGE").unwrap();
+            assert_eq!(said.u64().unwrap(), bytes.len() as u64);
+            assert!(bytes.chunks(2).all(|pair| pair == [0xff, 0]));
+            assert_eq!(store.command("ECHO", ["x"]).await.unwrap(), Value::Bytes("x".into()));
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    redis.cli(&["SCRIPT", "FLUSH"]);
+    let (mut said, _) = store.run_list_beside(&grow, ["k"], ["xy"], all()).await.unwrap();
+    assert_eq!(said.u64().unwrap(), 102, "once more, not twice");
+
+    // What fails is said, and the connection goes on.
+    let fails = Script::new("fails", "return redis.error_reply('WRONG it is')");
+    let error = store.run_list_beside(&fails, ["k"], NONE, all()).await.unwrap_err();
+    assert_eq!(error, StoreError::Script { name: "fails", message: "WRONG it is".to_owned() });
+    let number = super::Beside { name: "INCR", args: vec!["k".into()] };
+    assert!(matches!(store.run_list_beside(&grow, ["k"], ["z"], number).await, Err(StoreError::Script { .. })));
+    let unknown = super::Beside { name: "NONSENSE", args: vec!["k".into()] };
+    assert!(store.run_list_beside(&grow, ["k"], ["z"], unknown).await.is_err());
+    assert_eq!(store.command("ECHO", ["x"]).await.unwrap(), Value::Bytes("x".into()));
+    assert_eq!(store.command("STRLEN", ["k"]).await.unwrap(), Value::Int(103));
+}

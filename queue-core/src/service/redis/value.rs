@@ -86,6 +86,24 @@ impl Value {
         })
     }
 
+    /// Reads what the client has made of a frame.
+    pub(super) fn from_client(value: FredValue) -> Self {
+        match value {
+            FredValue::Null => Self::Nil,
+            FredValue::Integer(number) => Self::Int(number),
+            FredValue::Boolean(flag) => Self::Int(flag.into()),
+            FredValue::Double(number) => Self::Bytes(number.to_string().into()),
+            FredValue::Bytes(bytes) => Self::Bytes(bytes),
+            FredValue::String(text) => Self::Bytes(text.into_inner()),
+            FredValue::Queued => Self::Bytes(Bytes::from_static(b"QUEUED")),
+            FredValue::Array(values) => Self::Array(values.into_iter().map(Self::from_client).collect()),
+            FredValue::Map(map) => {
+                let pairs = map.inner().into_iter().flat_map(|(key, value)| [key.into(), value]);
+                Self::Array(pairs.map(Self::from_client).collect())
+            }
+        }
+    }
+
     fn list(frames: impl IntoIterator<Item = Resp3Frame>) -> Result<Self, String> {
         frames.into_iter().map(Self::from_frame).collect::<Result<_, _>>().map(Self::Array)
     }

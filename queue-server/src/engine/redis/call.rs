@@ -42,6 +42,11 @@ impl EventKeys {
         Self { event: event.clone(), name: event.to_string().into(), fixed: fixed.map(Bytes::from) }
     }
 
+    /// The presence bitmap.
+    pub fn present(&self) -> Arg {
+        Arg::from(&self.fixed[Key::Present as usize])
+    }
+
     fn seen(&self, period: u64) -> Arg {
         keys::seen(&self.event, period).into()
     }

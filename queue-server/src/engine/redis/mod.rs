@@ -7,6 +7,7 @@
 
 mod call;
 mod clock;
+mod look;
 pub mod messages;
 pub mod reply;
 pub mod scripts;
@@ -30,7 +31,7 @@ use self::{
     call::{Call, Context, EventKeys},
     clock::StoreClock,
     messages::Inbox,
-    reply::Answer,
+    reply::{Answer, Done},
     scripts::{Scripts, TimeSource},
     tasks::Tasks,
 };
@@ -76,6 +77,8 @@ pub struct RedisEngine {
 struct AtHand {
     keys: Arc<EventKeys>,
     grace_periods: u64,
+    /// The byte of the presence bitmap, as the store has it, at which the last look found the head of the line.
+    look_from: u64,
 }
 
 impl RedisEngine {
@@ -125,9 +128,49 @@ impl RedisEngine {
         if events.len() >= EVENTS_AT_HAND_MAX {
             events.clear();
         }
-        let known = AtHand { keys: Arc::new(EventKeys::new(event)), grace_periods: GRACE_PERIODS_GUESS };
+        let known = AtHand { keys: Arc::new(EventKeys::new(event)), grace_periods: GRACE_PERIODS_GUESS, look_from: 0 };
         events.insert(event.clone(), known.clone());
         known
+    }
+
+    /// Notes what was learnt of an event, if its keys are at hand.
+    fn note(&self, event: &EventId, note: impl FnOnce(&mut AtHand)) {
+        if let Some(known) = self.events.lock().get_mut(event) {
+            note(known);
+        }
+    }
+
+    fn call(&self, keys: &EventKeys, context: Context, command: &Command) -> Call {
+        let mut call = Call::new(keys, context, command);
+        if let Some(clock) = &self.virtual_clock {
+            call.args.push(clock().0.into());
+        }
+        call
+    }
+
+    /// Takes note of an answer. `Ok(Err(now))`: the call is to be made again, for the period of that time.
+    fn heard<O>(
+        &self,
+        event: &EventId,
+        answer: Result<Answer<O>, StoreError>,
+    ) -> Result<Result<Done<O>, Millis>, EngineError> {
+        match answer.map_err(failed)? {
+            Answer::Done(done) => {
+                self.clock.heard(done.now);
+                Ok(Ok(done))
+            }
+            Answer::Refused { now, refusal } => {
+                self.clock.heard(now);
+                Err(refusal.into())
+            }
+            Answer::StalePeriod { now, grace_periods } => {
+                self.clock.heard(now);
+                if grace_periods > 0 {
+                    self.note(event, |known| known.grace_periods = grace_periods);
+                }
+                Ok(Err(now))
+            }
+        }
     }
 
     async fn apply_one(
@@ -136,33 +179,19 @@ impl RedisEngine {
         expected: Option<Generation>,
         command: &Command,
     ) -> Result<Applied, EngineError> {
+        if let Command::Snapshot = command {
+            return self.look(event, expected).await;
+        }
         let mut period = self.now().period();
         for _ in 0..TRIES_MAX {
-            let AtHand { keys, grace_periods } = self.at_hand(event);
-            let context = Context { expected, period, grace_periods };
-            let mut call = Call::new(&keys, context, command);
-            if let Some(clock) = &self.virtual_clock {
-                call.args.push(clock().0.into());
-            }
+            let AtHand { keys, grace_periods, .. } = self.at_hand(event);
+            let call = self.call(&keys, Context { expected, period, grace_periods }, command);
             let script = self.scripts.get(call.transition);
             let mut reply = self.store.run_list(script, call.keys, call.args).await.map_err(failed)?;
-            match reply::read(command, &mut reply).map_err(failed)? {
-                Answer::Applied(applied) => {
-                    self.clock.heard(applied.now);
-                    return Ok(applied);
-                }
-                Answer::Refused { now, refusal } => {
-                    self.clock.heard(now);
-                    return Err(refusal.into());
-                }
-                Answer::StalePeriod { now, grace_periods } => {
-                    self.clock.heard(now);
-                    // What the store just said, whatever this node reckons: its clock may go a little faster.
-                    period = now.period();
-                    if let Some(known) = self.events.lock().get_mut(event).filter(|_| grace_periods > 0) {
-                        known.grace_periods = grace_periods;
-                    }
-                }
+            match self.heard(event, reply::read(&mut reply, |reply| reply::outcome(command, reply)))? {
+                Ok(Done { now, generation, outcome }) => return Ok(Applied { now, generation, outcome }),
+                // What the store just said, whatever this node reckons: its clock may go a little faster.
+                Err(now) => period = now.period(),
             }
         }
         let problem = "the period changes faster than it can be told".to_owned();

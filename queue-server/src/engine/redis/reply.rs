@@ -6,8 +6,8 @@ use queue_core::{
     ids::{Generation, Millis, Seq},
     limits::JOIN_BATCH_MAX,
     line::{
-        Admitted, Applied, Command, Description, Joined, Outcome, Place, Refusal, SessionState, Snapshot, Standing,
-        Stock, Summary, Totals, Was,
+        Admitted, Command, Description, Joined, Outcome, Place, Refusal, SessionState, Standing, Stock, Summary,
+        Totals, Was,
     },
     policy::Policy,
     service::redis::{Reply, StoreError},
@@ -16,10 +16,18 @@ use queue_core::{
 
 use super::{messages, scripts::status};
 
+/// A transition that took place.
+#[derive(Debug)]
+pub struct Done<O> {
+    pub now: Millis,
+    pub generation: Generation,
+    pub outcome: O,
+}
+
 /// What a script answered.
 #[derive(Debug)]
-pub enum Answer {
-    Applied(Applied),
+pub enum Answer<O> {
+    Done(Done<O>),
     Refused {
         now: Millis,
         refusal: Refusal,
@@ -31,15 +39,17 @@ pub enum Answer {
     },
 }
 
-/// Reads the reply to `command`.
-pub fn read(command: &Command, reply: &mut Reply) -> Result<Answer, StoreError> {
+/// Reads a reply, with `outcome` what is behind the generation.
+pub fn read<O>(
+    reply: &mut Reply,
+    outcome: impl FnOnce(&mut Reply) -> Result<O, StoreError>,
+) -> Result<Answer<O>, StoreError> {
     let code = reply.u64()?;
     let now = Millis(reply.u64()?);
     match code {
         status::OK => {
             let generation: Generation = reply.parse()?;
-            let outcome = outcome(command, reply)?;
-            Ok(Answer::Applied(Applied { now, generation, outcome }))
+            Ok(Answer::Done(Done { now, generation, outcome: outcome(reply)? }))
         }
         status::NO_EVENT => Ok(Answer::Refused { now, refusal: Refusal::NoSuchEvent }),
         status::STALE_GENERATION => Ok(Answer::Refused { now, refusal: Refusal::StaleGeneration(reply.parse()?) }),
@@ -51,7 +61,8 @@ pub fn read(command: &Command, reply: &mut Reply) -> Result<Answer, StoreError> 
     }
 }
 
-fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> {
+/// Reads the outcome of `command`.
+pub fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> {
     Ok(match command {
         Command::Configure(_) => Outcome::Configured { created: flag(reply)? },
         Command::Join { .. } => Outcome::Joined(joined(reply)?),
@@ -79,10 +90,8 @@ fn outcome(command: &Command, reply: &mut Reply) -> Result<Outcome, StoreError> 
                 serde_json::from_slice(&text).map_err(|error| reply.problem(&format!("not a policy: {error}")))?;
             Outcome::Described(Box::new(Description { policy, summary: summary(reply)? }))
         }
-        Command::Snapshot => {
-            let (first_byte, present) = (reply.u64()?, reply.bytes()?.to_vec());
-            Outcome::Snapshot(Box::new(Snapshot { summary: summary(reply)?, first_byte, present }))
-        }
+        // Half of it comes from a command beside the script.
+        Command::Snapshot => return Err(reply.problem("a look is read where it is made")),
     })
 }
 
@@ -142,7 +151,8 @@ fn admitted(reply: &mut Reply) -> Result<Admitted, StoreError> {
     Ok(Admitted { sessions, rate_opens })
 }
 
-fn summary(reply: &mut Reply) -> Result<Summary, StoreError> {
+/// Reads the state of the line.
+pub fn summary(reply: &mut Reply) -> Result<Summary, StoreError> {
     let version = reply.u64()?;
     let (paused, draining) = (flag(reply)?, flag(reply)?);
     let seq = Seq(reply.u64()?);

@@ -166,9 +166,9 @@ transitions! {
         ["EXPECTED"]
         "OK now generation policy summary...";
     Snapshot "snapshot"
-        [Meta Waiting Present Active Joined]
+        [Meta Waiting Active Joined]
         ["EXPECTED"]
-        "OK now generation first_byte present summary...";
+        "OK now generation base head tail summary...";
 }
 
 impl Transition {
