@@ -48,17 +48,18 @@ impl Looked {
     }
 
     /// The snapshot, if `bytes`, which are those of the store's string from byte `from` on, have the head of the line.
-    fn snapshot(self, from: u64, bytes: &Bytes) -> Result<Snapshot, Self> {
+    fn snapshot(&self, from: u64, bytes: &Bytes) -> Option<Snapshot> {
+        let summary = self.summary.clone();
         let Some((head, tail)) = self.ends else {
-            return Ok(Snapshot { summary: self.summary, first_byte: 0, present: Bytes::new() });
+            return Some(Snapshot { summary, first_byte: 0, present: Bytes::new() });
         };
         let first_byte = first_byte(head);
-        let Some(skipped) = first_byte.checked_sub(self.base / 8 + from) else { return Err(self) };
+        let skipped = first_byte.checked_sub(self.base / 8 + from)?;
         let at = |byte: u64| usize::try_from(byte).map_or(bytes.len(), |byte| byte.min(bytes.len()));
         let present = bytes.slice(at(skipped)..at(skipped + (tail.0 / 8 + 1).saturating_sub(first_byte)));
         let copied = present.len() <= COPIED_BYTES_MAX;
         let present = if copied { Bytes::copy_from_slice(&present) } else { present };
-        Ok(Snapshot { summary: self.summary, first_byte, present })
+        Some(Snapshot { summary, first_byte, present })
     }
 }
 
@@ -85,7 +86,7 @@ impl RedisEngine {
         for _ in 0..TRIES_MAX {
             let Some((Done { now, generation, outcome }, bytes)) = asked.read().await? else { continue };
             let wanted = outcome.wanted().unwrap_or(asked.from);
-            if let Ok(snapshot) = outcome.snapshot(asked.from, &bytes) {
+            if let Some(snapshot) = outcome.snapshot(asked.from, &bytes) {
                 self.note(event, |known| known.look_from = wanted);
                 return Ok(Applied { now, generation, outcome: Outcome::Snapshot(Box::new(snapshot)) });
             }
@@ -117,12 +118,12 @@ impl Asked<'_> {
         let bytes = bytes.into_bytes("GETRANGE").map_err(failed)?;
         let after = self.ask_script().await?;
         let same = before.generation == after.generation && before.outcome == after.outcome;
-        let waiting: u64 = match after.outcome.clone().snapshot(self.from, &bytes) {
-            Ok(snapshot) => snapshot.present.iter().map(|byte| u64::from(byte.count_ones())).sum(),
-            // That they begin behind the head is found out again.
-            Err(looked) => looked.summary.waiting,
-        };
-        Ok((same && waiting == after.outcome.summary.waiting).then_some((after, bytes)))
+        // If they begin behind the head, that is found out again.
+        let whole = after.outcome.snapshot(self.from, &bytes).is_none_or(|snapshot| {
+            let waiting: u64 = snapshot.present.iter().map(|byte| u64::from(byte.count_ones())).sum();
+            waiting == snapshot.summary.waiting
+        });
+        Ok((same && whole).then_some((after, bytes)))
     }
 
     async fn ask_script(&self) -> Result<Done<Looked>, EngineError> {
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!((snapshot.first_byte, &snapshot.present[..]), (1_024, &bytes[24..51]));
         let snapshot = line(8_000, Some((8_243, 8_400))).snapshot(24, &bytes).unwrap();
         assert_eq!((snapshot.first_byte, &snapshot.present[..]), (1_024, &bytes[..27]));
-        assert!(line(8_000, Some((8_243, 8_400))).snapshot(25, &bytes).is_err(), "begins behind the head");
+        assert!(line(8_000, Some((8_243, 8_400))).snapshot(25, &bytes).is_none(), "begins behind the head");
     }
 
     #[test]
