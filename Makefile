@@ -7,13 +7,15 @@ MAKEFLAGS += --no-builtin-rules
 
 # memory or redis: what `make demo` keeps its state in.
 STORE ?= memory
-# More arguments for `make demo` and `make bench`, for example ARGS="--visitors 500".
+# What `make rehearse` plays.
+SCENARIO ?= bench/scenarios/large.toml
+# More arguments for `make demo`, `make bench` and `make rehearse`, for example ARGS="--visitors 500".
 ARGS ?=
 
 TARGET_DIR := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 RELEASE := cargo build --release --locked -p queue-server -p ticket-server -p bench
 
-.PHONY: help setup demo test test-gates fuzz lint fmt bench scale build-release
+.PHONY: help setup demo test test-gates fuzz lint fmt bench scale rehearse build-release
 
 help: ## List what can be done here
 	@echo "usage: make TARGET [STORE=memory|redis] [ARGS=…]"
@@ -46,6 +48,9 @@ bench: build-release ## Criterion benches, then the servers under load beside a 
 
 scale: build-release ## 100,000 live waiters on this machine for ten minutes, all they see checked; ARGS="--scale 2000 --minutes 1"
 	@exec "$(TARGET_DIR)/release/bench" scale $(ARGS)
+
+rehearse: build-release ## A sale with 20,000 visitors and faults on a schedule, audited; SCENARIO=FILE ARGS="--visitors 2000"
+	@exec "$(TARGET_DIR)/release/bench" rehearse "$(SCENARIO)" $(ARGS)
 
 build-release:
 	@$(RELEASE)

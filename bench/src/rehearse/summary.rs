@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     levels::Level,
-    record::{Record, Verdict},
+    record::{Record, Verdict, Visitor},
     scenario::Scenario,
 };
 
@@ -68,29 +68,31 @@ pub fn text(record: &Record, levels: &[Level], verdicts: &[Verdict]) -> String {
 
 /// By kind and end.
 fn people(out: &mut String, record: &Record) {
-    let mut counts: BTreeMap<(String, String), (u64, BTreeMap<&str, u64>)> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 2], Vec<&Visitor>> = BTreeMap::new();
     for visitor in &record.visitors {
-        let (count, why) = counts.entry((name(&visitor.kind), name(&visitor.end))).or_default();
-        *count += 1;
-        if let Some(failure) = &visitor.failure {
-            *why.entry(failure).or_default() += 1;
-        }
+        groups.entry([name(&visitor.kind), name(&visitor.end)]).or_default().push(visitor);
     }
-    let rows = counts.into_iter().map(|((kind, end), (count, why))| {
-        let why: Vec<String> = why.iter().map(|(code, count)| format!("{code} {count}")).collect();
-        [kind, end, count.to_string(), why.join(", ")]
+    let rows = groups.into_iter().map(|([kind, end], visitors)| {
+        let why = counted(visitors.iter().filter_map(|visitor| visitor.failure.clone()));
+        [kind, end, visitors.len().to_string(), why]
     });
     table(out, ["visitors", "ended", "number", "why"], rows);
     let seconds = record.ended_at.saturating_sub(record.started_at) / 1_000;
     let lost: u64 = record.visitors.iter().map(|visitor| visitor.sockets_lost).sum();
     let errors = record.visitors.iter().flat_map(|visitor| &visitor.errors);
-    let mut codes: BTreeMap<String, u64> = BTreeMap::new();
-    for error in errors.filter(|error| !error.in_fault) {
-        *codes.entry(format!("{} {}", error.route, error.code)).or_default() += 1;
-    }
-    let codes: Vec<String> = codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
-    let codes = if codes.is_empty() { "none".to_owned() } else { codes.join(", ") };
+    let calm = errors.filter(|error| !error.in_fault).map(|error| format!("{} {}", error.route, error.code));
+    let codes = counted(calm);
+    let codes = if codes.is_empty() { "none".to_owned() } else { codes };
     let _ = writeln!(out, "{seconds} s in all; {lost} sockets lost; errors outside of faults: {codes}\n");
+}
+
+/// Each with how often it is there.
+fn counted(all: impl Iterator<Item = String>) -> String {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for one in all {
+        *counts.entry(one).or_default() += 1;
+    }
+    counts.iter().map(|(one, count)| format!("{one} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// A word as it stands in the record.

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{person::Person, sights};
 use crate::{
-    rehearse::record::{Admission, Departure, Kind, Leaving, Place, ToldEnded},
+    rehearse::record::{Admission, Departure, Kind, Leaving, Place, Sight, ToldEnded},
     scale::now_ms,
     socket::{Incoming, Socket},
 };
@@ -283,7 +283,8 @@ impl Person {
                 Err(error) => return Waited::Failed(error.code().to_owned()),
             };
             if whim.is_none() && self.place.is_some() {
-                whim = self.whim();
+                // Where there is no socket, none is reloaded or opened twice.
+                whim = self.whim().filter(|(_, what)| matches!(what, Whim::Leave | Whim::Abandon));
             }
             let next = Instant::now() + pause;
             match whim {
@@ -330,14 +331,9 @@ impl Person {
             QueueState::Waiting | QueueState::Scheduled => {
                 if let Some(position) = status.position {
                     let (as_of, waiting) = (status.as_of.0, status.waiting.unwrap_or(0));
-                    let every = &mut self.sights_every;
-                    self.world.with(self.intent.number, |visitor| {
-                        sights::add(
-                            &mut visitor.sights,
-                            every,
-                            crate::rehearse::record::Sight { as_of, at, position, waiting },
-                        );
-                    });
+                    let sight = Sight { as_of, at, position, waiting };
+                    let (every, most) = (&mut self.sights_every, self.world.sights_max);
+                    self.world.with(self.intent.number, |visitor| sights::add(&mut visitor.sights, every, most, sight));
                 }
                 None
             }

@@ -154,22 +154,27 @@ impl Person {
             let asked_at = now_ms();
             let shop = &world.shops[self.shop % world.shops.len()];
             let error = match world.ask(number, route, shop.hold(active, path, wish.clone())).await {
-                Ok(reservation) => {
-                    self.note_hold(&reservation, asked_at);
-                    return Ok(reservation);
-                }
-                Err(error) if !error.is_passing() || tries >= TROUBLES_MAX => return Err(error),
+                Ok(reservation) => return Ok(self.adopted(reservation, asked_at)),
                 Err(error) => error,
             };
+            if !error.is_passing() || tries >= TROUBLES_MAX {
+                // After a try without an answer it may be the own hold that is in the way.
+                let own = if tries > 1 { self.find_hold(active).await } else { None };
+                return own.map(|reservation| self.adopted(reservation, asked_at)).ok_or(error);
+            }
             if matches!(error, ApiError::Lost(_)) {
                 self.shop += 1;
             }
             sleep(world.pause(&mut self.random, error.retry_after(), tries)).await;
             if let Some(reservation) = self.find_hold(active).await {
-                self.note_hold(&reservation, asked_at);
-                return Ok(reservation);
+                return Ok(self.adopted(reservation, asked_at));
             }
         }
+    }
+
+    fn adopted(&self, reservation: Reservation, asked_at: u64) -> Reservation {
+        self.note_hold(&reservation, asked_at);
+        reservation
     }
 
     /// A hold of theirs that they know nothing of.

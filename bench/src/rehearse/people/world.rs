@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::sights;
 use crate::{
     api::{Answer, ApiError, Queue, Tickets},
     crowd::{seats::SeatPicker, tally::Gauge},
@@ -69,6 +70,8 @@ pub struct World {
     pub gauges: Gauges,
     /// Sockets that this process may have open yet. Who gets none polls.
     pub sockets: Arc<Semaphore>,
+    /// Of one visitor.
+    pub sights_max: usize,
     visitors: Vec<Mutex<Visitor>>,
     left_out: Mutex<BTreeMap<String, u64>>,
 }
@@ -101,6 +104,7 @@ impl World {
             meter,
             gauges: Gauges::default(),
             sockets: Arc::new(Semaphore::new(sockets_max)),
+            sights_max: sights::most(plan.0.len()),
             visitors: visitors.collect(),
             left_out: Mutex::default(),
         }
