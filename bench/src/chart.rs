@@ -15,6 +15,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(90, 90, 90),
 ];
 const MARKED: RGBColor = RGBColor(236, 228, 208);
+const MARKED_EDGE: RGBColor = RGBColor(176, 160, 120);
 
 type Drawing = Result<(), Box<dyn std::error::Error>>;
 type Area<'d> = DrawingArea<SVGBackend<'d>, plotters::coord::Shift>;
@@ -101,6 +102,7 @@ impl Chart<'_> {
         for mark in self.marks.iter().filter(|mark| mark.from < end) {
             let (from, to) = (mark.from.max(0.0), mark.to.min(end));
             plot.draw_series([Rectangle::new([(from, 0.0), (to, top)], MARKED.filled())])?;
+            plot.draw_series(LineSeries::new([(from, 0.0), (from, top)], MARKED_EDGE.stroke_width(1)))?;
             plot.draw_series([Text::new(mark.name.clone(), (from, top * 0.99), ("sans-serif", 12))])?;
         }
         Ok(())

@@ -14,10 +14,11 @@ use tokio::{process::Command, time::timeout};
 
 const BOUND: Duration = Duration::from_secs(285);
 /// What the auditor looks at.
-const INVARIANTS: [&str; 10] = [
+const INVARIANTS: [&str; 11] = [
     "no seat sold twice",
     "every acknowledged booking in the ledger",
     "Active never over capacity",
+    "no faster than the rate",
     "order kept",
     "every position as it was",
     "nobody forgotten",

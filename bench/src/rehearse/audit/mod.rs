@@ -12,6 +12,7 @@ mod line;
 mod payments;
 mod people;
 mod positions;
+mod rate;
 mod replay;
 #[cfg(test)]
 mod sample;
@@ -65,6 +66,7 @@ pub fn judge(facts: &Facts) -> Vec<Verdict> {
         seats::sold_once(facts),
         seats::promises_kept(facts),
         line::capacity_kept(facts, &replay),
+        rate::rate_kept(&facts.record.rules, &replay),
         line::order_kept(facts, &replay),
         line::positions_true(facts, &replay),
         people::nobody_forgotten(facts, &replay),

@@ -147,6 +147,7 @@ fn rules() -> Rules {
         currency: "EUR".into(),
         payment_required: true,
         capacity: 2,
+        admit_per_minute: Some(60_000),
         grace_ms: GRACE_MS,
         claim_ms: 60_000,
         active_ttl_ms: 300_000,

@@ -13,6 +13,7 @@ fn broken<T>(break_it: impl FnOnce(&mut Facts) -> T) -> Vec<String> {
 const SOLD_ONCE: &str = "no seat sold twice";
 const ACKNOWLEDGED: &str = "every acknowledged booking in the ledger";
 const CAPACITY: &str = "Active never over capacity";
+const RATE: &str = "no faster than the rate";
 const ORDER: &str = "order kept";
 const POSITIONS: &str = "every position as it was";
 const FORGOTTEN: &str = "nobody forgotten";
@@ -27,7 +28,7 @@ fn good_facts_are_found_good() {
     for verdict in &verdicts {
         assert!(verdict.holds() && verdict.checked > 0, "{verdict:?}");
     }
-    assert_eq!(verdicts.len(), 10);
+    assert_eq!(verdicts.len(), 11);
 }
 
 #[test]
@@ -112,6 +113,14 @@ fn active_over_capacity_is_found() {
         facts.record.visitors[3].admissions.push(told);
     };
     assert_eq!(broken(told_only), [CAPACITY]);
+}
+
+#[test]
+fn admissions_ahead_of_the_rate_are_found() {
+    // One in ten seconds, and one at a time; three came within two seconds.
+    assert_eq!(broken(|facts| facts.record.rules.admit_per_minute = Some(6)), [RATE]);
+    // Two at once, and then one each half second.
+    assert_eq!(broken(|facts| facts.record.rules.admit_per_minute = Some(120)), [""; 0]);
 }
 
 #[test]

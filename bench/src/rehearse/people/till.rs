@@ -7,12 +7,14 @@ use super::{
 use crate::{
     api::{self, Answer, ApiError, Reservation},
     rehearse::{
-        record::{End, Goods, HoldEnd, Kind, Order},
+        record::{End, Goods, HoldEnd, Kind, Order, Repeat},
         stage::BAD_CARD,
     },
     scale::now_ms,
 };
 
+/// Of a hundred orders that were answered, so many are sent again, to another server if there is one.
+const REPEATED_PERCENT: u64 = 30;
 /// Orders of one hold, at most.
 const ORDERS_MAX: u64 = 6;
 
@@ -81,7 +83,36 @@ impl Person {
             tries,
             answer.as_ref().map(|order| (order.order_id.clone(), Some(order), goods_of_order(order))),
         );
+        if is_for_good(&answer) && self.random.percent(REPEATED_PERCENT) {
+            self.shop = (self.shop + 1) % shops;
+            let (again, _) = world.persist((number, &mut self.random), "order", &mut self.shop, send).await;
+            self.note_repeat(&again);
+        }
         answer.map(|order| goods_of_order(&order))
+    }
+
+    /// The answer to a key that had its answer; nothing, where there was none.
+    fn note_repeat(&self, again: &Answer<api::Order>) {
+        if !is_for_good(again) {
+            return;
+        }
+        let repeat = match again {
+            Ok(order) => Repeat {
+                at: now_ms(),
+                status: 201,
+                code: None,
+                order_id: Some(order.order_id.clone()),
+                state: Some(order.state.clone()),
+            },
+            Err(error) => Repeat {
+                at: now_ms(),
+                status: error.status(),
+                code: Some(error.code().to_owned()),
+                order_id: error.details()["orderId"].as_str().map(str::to_owned),
+                state: None,
+            },
+        };
+        self.note(|visitor| visitor.orders.last_mut().map(|order| order.repeats.push(repeat)));
     }
 
     async fn confirm(&mut self, active: &str, reservation: &Reservation) -> Ending {
@@ -128,9 +159,7 @@ impl Person {
                     noted.booked = Some(goods);
                 }
                 Err(error) => {
-                    // Neither a lost answer nor one that bids come back says what became of it.
-                    let for_good = !error.is_passing() || error.code() == "PAYMENT_UNAVAILABLE";
-                    (noted.at, noted.status) = (if for_good { now_ms() } else { 0 }, error.status());
+                    (noted.at, noted.status) = (if says_for_good(error) { now_ms() } else { 0 }, error.status());
                     noted.code = Some(error.code().to_owned());
                     noted.order_id = error.details()["orderId"].as_str().map(str::to_owned);
                 }
@@ -143,6 +172,15 @@ impl Person {
         self.world.gauges.booked.add_many(goods.quantity.unwrap_or(goods.seat_ids.len() as u64));
         (End::Booked, None)
     }
+}
+
+/// Neither a lost answer nor one that bids come back says what became of an order.
+fn says_for_good(error: &ApiError) -> bool {
+    !error.is_passing() || error.code() == "PAYMENT_UNAVAILABLE"
+}
+
+fn is_for_good(answer: &Answer<api::Order>) -> bool {
+    answer.as_ref().err().is_none_or(says_for_good)
 }
 
 fn goods_of_order(order: &api::Order) -> Goods {
