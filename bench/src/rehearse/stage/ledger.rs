@@ -58,9 +58,9 @@ impl Database {
         Ok(Self { server: Arc::new(Mutex::new(server)), url, kind })
     }
 
-    /// Its process, if it has one.
+    /// Its process, if it has one. Not known while something is done to it, which nobody waits for here.
     pub fn pid(&self) -> Option<u32> {
-        match &*self.server.lock() {
+        match &*self.server.try_lock()? {
             Server::Postgres(server) => Some(server.pid()),
             Server::MariaDb(server) => Some(server.pid()),
             Server::File => None,
