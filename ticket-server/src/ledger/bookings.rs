@@ -35,6 +35,12 @@ impl Ledger {
         self.fetch_optional(query).await?.as_ref().map(read_booking).transpose()
     }
 
+    /// The other bookings that have seats of this one.
+    pub async fn owners(&self, booking: &Booking) -> Result<Vec<Booking>, LedgerError> {
+        let Ordered::Seats(seats) = &booking.ordered else { return Ok(Vec::new()) };
+        self.fetch_all(owners_of(booking, seats)).await?.iter().map(read_booking).collect()
+    }
+
     /// The bookings of a visitor, the oldest first, at most [`READ_PAGE_MAX`].
     pub async fn bookings_of(&self, event: &EventId, visitor: &VisitorId) -> Result<Vec<Booking>, LedgerError> {
         let query = sql("SELECT * FROM bookings WHERE event_id = ? AND visitor_id = ? AND state = 'CONFIRMED' \
@@ -160,11 +166,14 @@ pub(super) async fn is_confirmed(tx: &mut Tx, booking: &Booking) -> Result<bool,
 
 /// The other bookings that have these seats.
 async fn owners(tx: &mut Tx, booking: &Booking, seats: &[SeatId]) -> Result<Vec<Booking>, LedgerError> {
+    tx.fetch_all(owners_of(booking, seats)).await?.iter().map(read_booking).collect()
+}
+
+fn owners_of(booking: &Booking, seats: &[SeatId]) -> Sql {
     let query = sql("SELECT DISTINCT b.* FROM sold_seats s JOIN bookings b ON b.reservation_id = s.reservation_id \
                      WHERE s.event_id = ? AND s.reservation_id <> ? AND s.seat_id IN (");
     let query = query.bind(&booking.event).bind(&booking.reservation);
-    let query = query.list(seats.iter().map(Into::into)).push(") ORDER BY b.reservation_id");
-    tx.fetch_all(query).await?.iter().map(read_booking).collect()
+    query.list(seats.iter().map(Into::into)).push(") ORDER BY b.reservation_id")
 }
 
 /// What is ordered, back from [`columns`].

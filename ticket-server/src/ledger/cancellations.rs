@@ -46,10 +46,22 @@ impl Ledger {
         self.fetch_all(query.bind(event).bind(visitor)).await?.iter().map(read_cancelled).collect()
     }
 
-    /// Bookings of an event that were taken back since.
-    pub async fn cancelled_since(&self, event: &EventId, since: Millis) -> Result<Vec<Cancelled>, LedgerError> {
-        let query = sql("SELECT * FROM cancellations WHERE event_id = ? AND cancelled_at >= ?");
-        self.fetch_all(query.bind(event).bind(since)).await?.iter().map(read_cancelled).collect()
+    /// Bookings of an event that were taken back since, in pages: those after `after`.
+    pub async fn cancelled_since(
+        &self,
+        event: &EventId,
+        since: Millis,
+        after: Option<&Cancelled>,
+        limit: u32,
+    ) -> Result<Vec<Cancelled>, LedgerError> {
+        let (at, id) = match after {
+            Some(last) => (last.at, last.booking.reservation.as_str()),
+            None => (since, ""),
+        };
+        let query = sql("SELECT * FROM cancellations WHERE event_id = ? AND cancelled_at >= ? \
+                         AND (cancelled_at > ? OR reservation_id > ?) ORDER BY cancelled_at, reservation_id LIMIT ?");
+        let rows = self.fetch_all(query.bind(event).bind(at).bind(at).bind(id).bind(limit)).await?;
+        rows.iter().map(read_cancelled).collect()
     }
 
     /// Bookings whose end the store is to be told.

@@ -44,10 +44,19 @@ impl Ledger {
         change.await
     }
 
-    /// Sessions that were closed since: their message was sent.
-    pub async fn closed_since(&self, event: &EventId, since: Millis) -> Result<Vec<(VisitorId, Jti)>, LedgerError> {
-        let query = sql("SELECT DISTINCT visitor_id, jti FROM outbox WHERE event_id = ? AND sent_at >= ?");
-        let rows = self.fetch_all(query.bind(event).bind(since)).await?;
+    /// Sessions that were closed since: their message was sent. In pages, in the order of their names as text: those
+    /// after `after`.
+    pub async fn closed_since(
+        &self,
+        event: &EventId,
+        since: Millis,
+        after: Option<Jti>,
+        limit: u32,
+    ) -> Result<Vec<(VisitorId, Jti)>, LedgerError> {
+        let query = sql("SELECT DISTINCT visitor_id, jti FROM outbox WHERE event_id = ? AND sent_at >= ? AND jti > ? \
+                         ORDER BY jti LIMIT ?");
+        let after = after.map(|jti| jti.to_string()).unwrap_or_default();
+        let rows = self.fetch_all(query.bind(event).bind(since).bind(after).bind(limit)).await?;
         rows.iter().map(|row| Ok((parse(row, "visitor_id")?, parse(row, "jti")?))).collect()
     }
 }

@@ -51,7 +51,7 @@ impl Office {
     }
 
     async fn try_confirm(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
-        let hall = self.hall_of(caller)?;
+        let hall = self.hall_of(caller).await?;
         if hall.body.payment == Payment::Required {
             return self.confirm_unpaid(&hall, caller, reservation).await;
         }

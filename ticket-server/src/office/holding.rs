@@ -150,7 +150,7 @@ impl Office {
         reservation: &ReservationId,
         seconds: Option<u64>,
     ) -> Result<Reservation, ApiError> {
-        let hall = self.hall_of(caller)?;
+        let hall = self.hall_of(caller).await?;
         let (add_ms, at_least_ms) = match seconds {
             Some(seconds) => (seconds * 1000, seconds * 1000),
             None => (EXTEND_MS_DEFAULT, 1),
@@ -170,7 +170,7 @@ impl Office {
     /// Gives a hold up. Again: the same answer. A booking cannot be given up: this version has no
     /// rule that would refund it.
     pub async fn cancel(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
-        let hall = self.hall_of(caller)?;
+        let hall = self.hall_of(caller).await?;
         let command = Command::Cancel { reservation: reservation.clone(), visitor: caller.visitor.clone() };
         match self.ask(&hall.event, command).await? {
             Outcome::Past(crate::model::PastState::Cancelled, hold) => {
@@ -185,8 +185,11 @@ impl Office {
     }
 
     /// The event that the caller's session is for. Whoever has no event here has no reservation either.
-    pub(super) fn hall_of(&self, caller: &Caller) -> Result<Arc<Hall>, ApiError> {
-        self.catalog.get(caller.event.as_str()).ok_or_else(|| Code::ReservationNotFound.into())
+    pub(crate) async fn hall_of(&self, caller: &Caller) -> Result<Arc<Hall>, ApiError> {
+        self.hall(caller.event.as_str()).await.map_err(|error| match error.code() {
+            Code::EventNotFound => Code::ReservationNotFound.into(),
+            _ => error,
+        })
     }
 
     /// Why something that is no live hold of the caller cannot be finished.

@@ -14,7 +14,7 @@ use queue_core::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{EVENTS_MAX, Office, RETRY_PAUSE, booking, ledger_error, refused, store_error, unexpected};
+use super::{EVENTS_MAX, Office, RETRY_PAUSE, StoreAnswer, booking, ledger_error, refused, store_error, unexpected};
 use crate::{
     ids::{Epoch, SeatId},
     ledger::{LedgerError, READ_PAGE_MAX, StoredEvent},
@@ -22,8 +22,9 @@ use crate::{
     model::{Command, EventBody, Hall, Hold, Outcome, What},
 };
 
-/// The clocks of two servers differ by less.
-const CLOCKS_APART_MS: u64 = 60_000;
+/// What was taken back so long before is taken back in the store once more: longer than a failover takes, which loses
+/// the last writes, and than the clocks of two servers differ.
+const UNMARKED_AGAIN_MS: u64 = 900_000;
 
 impl Office {
     /// Reads all events from the ledger into the catalog. The store is loaded afterwards.
@@ -141,19 +142,38 @@ impl Office {
 
     /// A booking that was taken back after it had been read is marked still.
     async fn unmark_cancelled(&self, hall: &Hall, began: Millis) -> Result<(), ApiError> {
-        let since = Millis(began.0.saturating_sub(CLOCKS_APART_MS));
-        for cancelled in self.ledger.cancelled_since(&hall.event, since).await.map_err(ledger_error)? {
-            self.do_once(&hall.event, Command::Unbook { booking: booking::sold(hall, cancelled.booking) }).await?;
+        let since = Millis(began.0.saturating_sub(UNMARKED_AGAIN_MS));
+        let mut after = None;
+        loop {
+            let page = self.ledger.cancelled_since(&hall.event, since, after.as_ref(), READ_PAGE_MAX).await;
+            let page = page.map_err(ledger_error)?;
+            for cancelled in &page {
+                let booking = booking::sold(hall, cancelled.booking.clone());
+                self.do_once(&hall.event, Command::Unbook { booking }).await?;
+                if self.mark_owners(hall, &cancelled.booking).await != StoreAnswer::Done {
+                    return Err(Code::StoreUnavailable.into());
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Marks the sessions that have ended, and lets holds be taken.
     async fn open(&self, hall: &Hall) -> Result<(), ApiError> {
         let since = Millis(self.now().0.saturating_sub(SESSION_KEPT_MS));
-        for (visitor, jti) in self.ledger.closed_since(&hall.event, since).await.map_err(ledger_error)? {
-            let command = Command::EndSession { visitor, jti, let_go: false };
-            self.engine.apply(&hall.event, command).await.map_err(store_error)?;
+        let mut after = None;
+        loop {
+            let page =
+                self.ledger.closed_since(&hall.event, since, after, READ_PAGE_MAX).await.map_err(ledger_error)?;
+            let Some((_, last)) = page.last() else { break };
+            after = Some(*last);
+            for (visitor, jti) in page {
+                let command = Command::EndSession { visitor, jti, let_go: false };
+                self.engine.apply(&hall.event, command).await.map_err(store_error)?;
+            }
         }
         self.sessions.replay(&hall.event, self.engine.as_ref()).await;
         self.do_once(&hall.event, Command::Open).await

@@ -2,14 +2,22 @@
 //! there either. Several servers on one store tell each other of changes ([`news`](super::news)); this is for who asks
 //! before the news has come, or when it was lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use moka::sync::Cache;
-use queue_core::{codes::Code, ids::EventId, service::http::ApiError};
+use parking_lot::Mutex;
+use queue_core::{
+    codes::Code,
+    ids::{EventId, VisitorId},
+    service::http::ApiError,
+};
 use tokio::sync::Semaphore;
 
 use super::{Office, ledger_error, loading::hall_of};
-use crate::model::Hall;
+use crate::{ids::ReservationId, model::Hall};
 
 /// An event that the ledger does not have is not asked for again within this.
 const UNKNOWN_KEPT: Duration = Duration::from_secs(2);
@@ -24,12 +32,14 @@ const ASKING_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Lookups {
     unknown: Cache<EventId, ()>,
     asking: Semaphore,
+    /// When it was last looked whether there are events that are not known here.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Default for Lookups {
     fn default() -> Self {
         let unknown = Cache::builder().max_capacity(UNKNOWN_MAX).time_to_live(UNKNOWN_KEPT).build();
-        Self { unknown, asking: Semaphore::new(ASKING_MAX) }
+        Self { unknown, asking: Semaphore::new(ASKING_MAX), looked: Mutex::default() }
     }
 }
 
@@ -37,6 +47,17 @@ impl Lookups {
     /// It is there now.
     pub(super) fn found(&self, event: &EventId) {
         self.unknown.invalidate(event);
+    }
+
+    /// Whether it is time to look for events that are not known here: it is now, and is not again for a while.
+    fn may_look(&self) -> bool {
+        let now = Instant::now();
+        let mut looked = self.looked.lock();
+        let may = looked.is_none_or(|at| now.duration_since(at) >= UNKNOWN_KEPT);
+        if may {
+            *looked = Some(now);
+        }
+        may
     }
 }
 
@@ -48,6 +69,35 @@ impl Office {
             // Boxed: rare and deep.
             None => Box::pin(self.look_up(event)).await,
         }
+    }
+
+    /// The event of a reservation, as far as its visitor may know it: the id tells it to nobody else.
+    pub async fn event_of(
+        &self,
+        reservation: &ReservationId,
+        visitor: &VisitorId,
+    ) -> Result<Option<EventId>, ApiError> {
+        let fits = || self.catalog.ids().into_iter().find(|event| reservation.was_minted_for(event, visitor));
+        match fits() {
+            Some(event) => Ok(Some(event)),
+            None => {
+                Box::pin(self.find_events()).await?;
+                Ok(fits())
+            }
+        }
+    }
+
+    /// Takes in events that other servers have made, if nobody has looked for them a moment ago.
+    pub async fn find_events(&self) -> Result<(), ApiError> {
+        if !self.lookups.may_look() {
+            return Ok(());
+        }
+        for event in self.ledger.event_ids().await.map_err(ledger_error)? {
+            if self.catalog.get(event.as_str()).is_none() {
+                self.refresh(&event).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn look_up(&self, event: &str) -> Result<Arc<Hall>, ApiError> {

@@ -30,7 +30,7 @@ impl Office {
         caller: &Caller,
         reservation: &ReservationId,
     ) -> Result<(Arc<Hall>, Hold, Booking), ApiError> {
-        let hall = self.hall_of(caller)?;
+        let hall = self.hall_of(caller).await?;
         let refusal = match self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await? {
             Outcome::Hold(hold) if hold.visitor == caller.visitor => {
                 let hall = self.hall_naming(hall, &hold).await?;
@@ -98,7 +98,7 @@ impl Office {
 
     /// Marks a booking of the ledger.
     pub(crate) async fn mark_booked(&self, booking: Booking) -> StoreAnswer {
-        let Some(hall) = self.catalog.get(booking.event.as_str()) else { return StoreAnswer::Away };
+        let Ok(hall) = self.hall(booking.event.as_str()).await else { return StoreAnswer::Away };
         let event = booking.event.clone();
         let bookings = vec![booking::sold(&hall, booking)];
         self.told(&event, Command::Book { bookings }).await
@@ -106,10 +106,24 @@ impl Office {
 
     /// Frees what a booking had that was taken back.
     pub(crate) async fn mark_cancelled(&self, cancelled: &Cancelled) -> StoreAnswer {
-        let event = cancelled.booking.event.clone();
-        let Some(hall) = self.catalog.get(event.as_str()) else { return StoreAnswer::Away };
-        let booking = booking::sold(&hall, cancelled.booking.clone());
-        self.told(&event, Command::Unbook { booking }).await
+        let booking = &cancelled.booking;
+        let Ok(hall) = self.hall(booking.event.as_str()).await else { return StoreAnswer::Away };
+        let unbook = Command::Unbook { booking: booking::sold(&hall, booking.clone()) };
+        match self.told(&booking.event, unbook).await {
+            StoreAnswer::Done => self.mark_owners(&hall, booking).await,
+            answer => answer,
+        }
+    }
+
+    /// Marks whoever has the seats now that somebody gave back. The store may have forgotten that it had freed them,
+    /// when it failed over, and have freed them of their new owners then.
+    pub(super) async fn mark_owners(&self, hall: &Hall, gone: &Booking) -> StoreAnswer {
+        let Ok(owners) = self.ledger.owners(gone).await else { return StoreAnswer::Away };
+        if owners.is_empty() {
+            return StoreAnswer::Done;
+        }
+        let bookings = owners.into_iter().map(|owner| booking::sold(hall, owner)).collect();
+        self.told(&gone.event, Command::Book { bookings }).await
     }
 
     /// What the ledger decided is told to the store; afterwards a session may be done.

@@ -11,7 +11,7 @@ use crate::{
 impl Office {
     /// One reservation of the caller.
     pub async fn reservation(&self, caller: &Caller, reservation: &ReservationId) -> Result<Reservation, ApiError> {
-        let hall = self.hall_of(caller)?;
+        let hall = self.hall_of(caller).await?;
         let found = self.ask(&hall.event, Command::Find { reservation: reservation.clone() }).await;
         match found {
             Ok(Outcome::Hold(hold)) if hold.visitor == caller.visitor => Ok(held(&hall, hold)),
@@ -38,7 +38,11 @@ impl Office {
 
     /// The caller's holds and bookings of one event.
     pub async fn reservations(&self, caller: &Caller) -> Result<Vec<Reservation>, ApiError> {
-        let Some(hall) = self.catalog.get(caller.event.as_str()) else { return Ok(Vec::new()) };
+        let hall = match self.hall_of(caller).await {
+            Ok(hall) => hall,
+            Err(error) if error.code() == Code::ReservationNotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         let holds = match self.ask(&hall.event, Command::HoldsOf { visitor: caller.visitor.clone() }).await? {
             Outcome::Holds(holds) => holds,
             other => return Err(unexpected(&other)),

@@ -41,7 +41,7 @@ impl Orders {
         if booked.is_cancelled() {
             return Ok(booked);
         }
-        let hall = self.office.catalog.get(caller.event.as_str()).ok_or(Code::ReservationNotFound)?;
+        let hall = self.office.hall_of(caller).await?;
         let until = hall.body.cancellation.as_ref().and_then(|rule| rule.allowed_until);
         if until.is_none_or(|until| self.office.now() > until) {
             return Err(Code::ReservationNotHeld.into());

@@ -46,7 +46,7 @@ impl PublicApp {
     }
 
     pub(super) async fn history(&self, request: &Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner_of(&self.asker(request).await?, request)?;
+        let (caller, id) = self.owner_of(&self.asker(request).await?, request).await?;
         let items = self.orders.history(&caller, &id).await?;
         Ok(private(json(StatusCode::OK, &json!({"reservationId": id, "items": items}))))
     }

@@ -76,7 +76,7 @@ impl PublicApp {
         let wanted = request.query("eventId");
         let callers = match self.asker(request).await? {
             Asker::Session(shown) => shown.readers(self.office.now())?,
-            Asker::User(user) => self.everywhere(&user, wanted.as_deref())?,
+            Asker::User(user) => self.everywhere(&user, wanted.as_deref()).await?,
         };
         let mut items = Vec::new();
         for caller in callers {
@@ -88,7 +88,7 @@ impl PublicApp {
     }
 
     pub(super) async fn reservation(&self, request: &Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner_of(&self.asker(request).await?, request)?;
+        let (caller, id) = self.owner_of(&self.asker(request).await?, request).await?;
         Ok(private(json(StatusCode::OK, &self.office.reservation(&caller, &id).await?)))
     }
 
@@ -102,7 +102,7 @@ impl PublicApp {
 
     pub(super) async fn confirm(&self, mut request: Request) -> Result<Response, ApiError> {
         let asker = self.changing_asker(&request).await?;
-        let (caller, id) = self.owner_of(&asker, &request)?;
+        let (caller, id) = self.owner_of(&asker, &request).await?;
         bodies::nothing(&mut request).await?;
         if let Asker::User(_) = asker {
             // Repeating what was done needs no session, doing it does.
@@ -114,13 +114,13 @@ impl PublicApp {
     }
 
     pub(super) async fn cancel(&self, mut request: Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
+        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request).await?;
         bodies::nothing(&mut request).await?;
         Ok(json(StatusCode::OK, &self.orders.cancel(&caller, &id).await?))
     }
 
     pub(super) async fn delete(&self, mut request: Request) -> Result<Response, ApiError> {
-        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request)?;
+        let (caller, id) = self.owner_of(&self.changing_asker(&request).await?, &request).await?;
         bodies::nothing(&mut request).await?;
         self.orders.cancel(&caller, &id).await?;
         Ok(empty(StatusCode::NO_CONTENT))
@@ -143,27 +143,36 @@ impl PublicApp {
         Ok(asker)
     }
 
-    pub(super) fn owner_of(&self, asker: &Asker, request: &Request) -> Result<(Arc<Caller>, ReservationId), ApiError> {
+    pub(super) async fn owner_of(
+        &self,
+        asker: &Asker,
+        request: &Request,
+    ) -> Result<(Arc<Caller>, ReservationId), ApiError> {
         let user = match asker {
             Asker::Session(shown) => return self.owner(shown, request),
             Asker::User(user) => user,
         };
         let id = reservation_id(request)?;
         // Its event is in the id, and only for those who know visitor and event.
-        let event = self.office.catalog.ids().into_iter().find(|event| id.was_minted_for(event, user));
-        let event = event.ok_or(Code::ReservationNotFound)?;
+        let event = self.office.event_of(&id, user).await?.ok_or(Code::ReservationNotFound)?;
         Ok((Arc::new(self.reader(user, event)), id))
     }
 
     /// A user as the reader of the events that are asked for: the named one, or all of a catalog that is not large.
-    fn everywhere(&self, user: &VisitorId, wanted: Option<&str>) -> Result<Vec<Arc<Caller>>, ApiError> {
-        let mut events = self.office.catalog.ids();
-        match wanted {
-            Some(wanted) => events.retain(|event| event.as_str() == wanted),
-            None if events.len() > USER_EVENTS_MAX => {
-                return Err(ApiError::invalid("eventId", "must name the event: there are many"));
+    async fn everywhere(&self, user: &VisitorId, wanted: Option<&str>) -> Result<Vec<Arc<Caller>>, ApiError> {
+        let events = match wanted {
+            Some(wanted) => match self.office.hall(wanted).await {
+                Ok(hall) => vec![hall.event.clone()],
+                Err(error) if error.code() == Code::EventNotFound => Vec::new(),
+                Err(error) => return Err(error),
+            },
+            None => {
+                self.office.find_events().await?;
+                self.office.catalog.ids()
             }
-            None => {}
+        };
+        if events.len() > USER_EVENTS_MAX {
+            return Err(ApiError::invalid("eventId", "must name the event: there are many"));
         }
         Ok(events.into_iter().map(|event| Arc::new(self.reader(user, event))).collect())
     }

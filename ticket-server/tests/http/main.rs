@@ -2,6 +2,7 @@
 
 mod account;
 mod confirming;
+mod elsewhere;
 mod events;
 mod figures;
 mod finishing;

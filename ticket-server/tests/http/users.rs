@@ -15,16 +15,20 @@ const ISSUER: &str = "https://id.example/";
 const SECRET: &str = "a-secret-of-user-tokens-for-tests-only";
 
 async fn start(kind: Kind) -> TestServer {
-    let server = TestServer::start_with(kind, |flags, folder| {
+    let server = start_empty(kind).await;
+    server.put("hall", hall()).await.ok(201);
+    server.put("second", hall()).await.ok(201);
+    server
+}
+
+async fn start_empty(kind: Kind) -> TestServer {
+    TestServer::start_with(kind, |flags, folder| {
         let file = folder.join("user-secret");
         std::fs::write(&file, SECRET).unwrap();
         flags.push(format!("--user-hs256-file={}", file.display()));
         flags.extend([format!("--user-issuer={ISSUER}"), "--user-audience=tickets".to_owned()]);
     })
-    .await;
-    server.put("hall", hall()).await.ok(201);
-    server.put("second", hall()).await.ok(201);
-    server
+    .await
 }
 
 fn user_token(subject: &str) -> String {
@@ -74,6 +78,27 @@ async fn read_and_cancel(kind: Kind) {
     as_user(Method::POST, at(&given_up) + "/cancel", "bob").await.is(404, "RESERVATION_NOT_FOUND");
     assert_eq!(as_user(Method::POST, at(&given_up) + "/cancel", "ann").await.ok(200)["state"], "CANCELLED");
     server.await_state("A-1-2", "FREE").await;
+}
+
+/// The event was made by a server that shares nothing but the ledger.
+#[tokio::test]
+async fn a_booking_of_another_server_is_found() {
+    let mut server = start_empty(Kind::Memory).await;
+    let first = (server.url.clone(), server.ops.clone());
+    let first_life = server.move_to_second().await;
+    let second = (std::mem::replace(&mut server.url, first.0), std::mem::replace(&mut server.ops, first.1));
+    server.put("hall", hall()).await.ok(201);
+    let ann = session(&server, "ann", "hall");
+    let id = server.hold(&ann, &["A-1-1"]).await;
+    server.act(&ann, &id, "confirm").await.ok(200);
+    (server.url, server.ops) = second;
+    let read = |subject: &str| {
+        let request = server.request(Method::GET, &format!("/api/v1/reservations/{id}"));
+        request.bearer_auth(user_token(subject)).answer()
+    };
+    assert_eq!(read("ann").await.ok(200)["state"], "CONFIRMED");
+    read("bob").await.is(404, "RESERVATION_NOT_FOUND");
+    first_life.shut_down();
 }
 
 #[tokio::test]

@@ -88,6 +88,12 @@ pub async fn what_is_sold_stays_in_the_event(place: &Place) {
         assert_eq!(bench.ledger.put_event(change).await, Err(LedgerError::InUse));
     }
     bench.ledger.put_event(stored(2, "A-1 A-2 A-3", "A-2", 3)).await.unwrap();
+    // What is taken out is not booked any more, whoever held it; what is back can be.
+    assert_eq!(bench.book(seats("r3", 3, &["A-2"])).await, Decision::SeatsSold(Vec::new()));
+    bench.ledger.put_event(stored(3, "A-1 A-2 A-3", "A-3", 3)).await.unwrap();
+    assert!(matches!(bench.book(seats("r4", 4, &["A-2"])).await, Decision::Confirmed(_)));
+    assert_eq!(bench.ledger.put_event(stored(4, "A-1 A-2 A-3", "A-2 A-3", 3)).await, Err(LedgerError::InUse));
+    bench.ledger.put_event(stored(2, "A-1 A-2 A-3", "", 3)).await.unwrap();
     let event = bench.ledger.event(&event()).await.unwrap().unwrap();
     assert_eq!((event.revision, event.slots.as_str()), (2, "A-1 A-2 A-3"));
     assert_eq!(bench.ledger.events().await.unwrap().len(), 1);
@@ -103,9 +109,16 @@ pub async fn sent_rows_are_marked_by_session(place: &Place) {
     let left: Vec<_> = bench.ledger.unsent(0, 10).await.unwrap().iter().map(|row| row.id).collect();
     assert_eq!(left, ids[1..]);
     assert_eq!(bench.ledger.unsent(ids[1], 10).await.unwrap().len(), 1);
-    let closed = bench.ledger.closed_since(&event(), Millis(0)).await.unwrap();
+    let closed = bench.ledger.closed_since(&event(), Millis(0), None, 9).await.unwrap();
     assert_eq!(closed, [(VisitorId::new("a_1").unwrap(), jti(1))]);
-    assert!(bench.ledger.closed_since(&event(), Millis(u64::MAX)).await.unwrap().is_empty());
+    assert!(bench.ledger.closed_since(&event(), Millis(u64::MAX), None, 9).await.unwrap().is_empty());
+    bench.ledger.mark_sent(&event(), jti(2), ids[1]).await.unwrap();
+    let (mut pages, mut after) = (Vec::new(), None);
+    while let [(_, jti)] = bench.ledger.closed_since(&event(), Millis(0), after, 1).await.unwrap()[..] {
+        pages.push(jti);
+        after = Some(jti);
+    }
+    assert_eq!(pages, [jti(1), jti(2)], "a page at a time");
 }
 
 /// Adds to what is sold of two types, in that order.

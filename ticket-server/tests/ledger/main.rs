@@ -67,6 +67,7 @@ on_all! {
     messages_that_were_sent_long_ago_are_dropped,
     an_order_is_read_as_it_was_written,
     an_order_pays_for_its_own_booking_alone,
+    what_is_taken_out_is_not_sold_at_the_same_time,
     a_key_that_is_freed_serves_again,
     bookings_are_ranked_by_when_they_were_made,
     what_was_sold_is_counted_by_type_and_minute,

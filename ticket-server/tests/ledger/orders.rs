@@ -2,7 +2,9 @@
 
 use queue_core::ids::Millis;
 use ticket_server::{
-    ledger::{Beginning, Begun, Booking, Effect, KeyNow, Known, Lease, Moved, Recorded},
+    ledger::{
+        Beginning, Begun, Booking, Decision, Effect, KeyNow, Known, Lease, LedgerError, Moved, Recorded, StoredEvent,
+    },
     orders::{Item, Kept, Key, Kind, Order, OrderId, Saga, Stage},
     payments::Method,
 };
@@ -85,6 +87,26 @@ pub async fn an_order_pays_for_its_own_booking_alone(place: &Place) {
     });
     for race in races.collect::<Vec<_>>() {
         race.await.unwrap();
+    }
+}
+
+/// A seat or a type is sold, or taken out of the event, whoever comes first.
+pub async fn what_is_taken_out_is_not_sold_at_the_same_time(place: &Place) {
+    let bench = place.fresh().await;
+    let other = bench.another().await;
+    for n in 0..40 {
+        let names = format!("S{n} T{n}");
+        bench.ledger.put_event(stored(1, &names, "", 5)).await.unwrap();
+        let booking =
+            if n % 2 == 0 { seats(&format!("r{n}"), n, &[&format!("S{n}")]) } else { tickets(&format!("r{n}"), n, 1) };
+        let (slots, kept) = (format!("S{n}"), StoredEvent { quantities: Vec::new(), ..stored(2, &names, "", 5) });
+        let change = if n % 2 == 0 { stored(2, &names, &slots, 5) } else { kept };
+        let (booked, changed) = tokio::join!(other.book(booking.clone()), bench.ledger.put_event(change));
+        let sold = matches!(booked.unwrap(), Decision::Confirmed(_));
+        assert_eq!(changed, if sold { Err(LedgerError::InUse) } else { Ok(()) }, "{n}");
+        if sold {
+            other.cancel_booking(&booking.reservation).await.unwrap();
+        }
     }
 }
 
