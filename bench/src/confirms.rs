@@ -24,6 +24,8 @@ use ticket_server::{
 };
 use tokio::task::JoinSet;
 
+use crate::figures::median;
+
 /// What the issue asks for on PostgreSQL, and what would be good.
 const FLOOR: f64 = 4.0;
 const GOAL: f64 = 10.0;
@@ -111,11 +113,6 @@ async fn compare(name: &'static str, url: &str, mark: Option<char>, options: &Op
         println!("{name}, round {round}: batches {:.0}{single}", batches[batches.len() - 1]);
     }
     Ok(Figures { name, batches: median(batches), one_by_one: mark.map(|_| median(singles)) })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// What is counted, and until when.
@@ -271,6 +268,5 @@ mod tests {
         assert_ne!(booking(1).reservation, booking(2).reservation);
         assert!(Statements::new('$').seats.ends_with("($1, $2, $3), ($4, $5, $6)"));
         assert!(Statements::new('?').outbox.ends_with("(?, ?, ?, ?, ?)"));
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
     }
 }

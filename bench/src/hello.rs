@@ -1,8 +1,8 @@
 //! The server to compare with: the same runtime and HTTP library as ours, and nothing to do.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{convert::Infallible, net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
@@ -13,7 +13,45 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
+
+use crate::process::{Child, free_port};
+
+/// How long it may take to start.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// Such a server as a process of its own, on one worker thread.
+#[derive(Debug)]
+pub struct Hello {
+    /// The process.
+    pub child: Child,
+    /// Its address, `http://…` without a slash at the end.
+    pub url: String,
+}
+
+impl Hello {
+    /// Starts one that answers everything with so many bytes, its log in `folder`.
+    pub async fn start(http: &reqwest::Client, bytes: usize, folder: &Path) -> Result<Self> {
+        let address = free_port()?;
+        let args = [
+            "hello".to_owned(),
+            format!("--listen={address}"),
+            "--threads=1".into(),
+            format!("--post-bytes={bytes}"),
+            format!("--get-bytes={bytes}"),
+        ];
+        let mut child = Child::start("hello", &std::env::current_exe()?, args, &[], folder)?;
+        let (url, until) = (format!("http://{address}"), Instant::now() + START_WITHIN);
+        while http.get(&url).send().await.is_err() {
+            ensure!(child.is_running() && Instant::now() < until, "hello did not start: {}", child.last_lines());
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self { child, url })
+    }
+}
 
 /// What to answer.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ pub mod confirms;
 pub mod crowd;
 pub mod delay;
 pub mod demo;
+pub mod figures;
 pub mod hello;
 pub mod holds;
 pub mod idle;

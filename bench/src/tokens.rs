@@ -16,6 +16,8 @@ use queue_core::{
     },
 };
 
+use crate::figures::median;
+
 const NOW: Millis = Millis(1_800_000_000_000);
 /// Different tokens, asked for one after the other.
 const TOKENS: usize = 10_000;
@@ -86,6 +88,16 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// What the bare check of one signature costs, in µs of this thread's processor time.
+pub fn signature_us() -> Result<f64> {
+    let key = SigningKey::from_seed(&[3; 32]).context("a key")?;
+    let bare = ParsedPublicKey::new(&ED25519, key.public().raw()).context("the same key")?;
+    let signer = ActiveSigner::new("usher", "tickets", key);
+    let tokens = (0..FIRST_CHECKS).map(|number| token(&signer, number)).collect::<Result<Vec<_>>>()?;
+    let check = |token: &Token| bare.verify_sig(black_box(&token.signed), &token.signature).is_ok();
+    Ok(timed(FIRST_CHECKS, || tokens.iter().all(check))? / 1000.0)
+}
+
 fn said(kept: bool) -> &'static str {
     if kept { ": kept" } else { ": **missed**" }
 }
@@ -115,9 +127,4 @@ fn timed(count: usize, work: impl FnOnce() -> bool) -> Result<f64> {
 fn thread_cpu() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").context("reading this thread's time")?;
     Ok(Duration::from_nanos(text.split(' ').next().context("an empty schedstat")?.parse()?))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

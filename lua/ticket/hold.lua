@@ -3,7 +3,8 @@
 --
 -- KEYS: meta seats holds ends visitors tallies ended log
 -- ARGV: revision limit wishes
---   wishes: one list in MessagePack, for each wish: reservation visitor jti hold_ms count total kind what n …
+--   wishes: one list in MessagePack: 1 if a seat is named by two of them, else 0; then for each of them:
+--   reservation visitor jti hold_ms count total kind what n …
 --   kind S: what is indexes parted by commas, none twice; n runs of indexes that follow each other, each as
 --   type offset fill, which are BITFIELD's type, its offset in bits, and the value when all of it is held
 --   kind G: what is a type without seats, and n how many there are in all
@@ -19,11 +20,12 @@ if meta[1] ~= ARGV[1] then return { 'STALE' } end
 if meta[2] ~= '1' then return { 'NOT_OPEN' } end
 local limit, w = tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3])
 local reply = { 'EACH', string.format('%.0f', now) }
-if #w == 0 then return reply end
+if not w[2] then return reply end
+local shared = w[1] == 1
 
 -- Where each wish begins, and the first of its runs among the states that are read.
 local starts, reads_at, ids, sessions, reads = {}, {}, {}, {}, {}
-local wishes, at, runs = 0, 1, 0
+local wishes, at, runs = 0, 2, 0
 while w[at] do
   wishes = wishes + 1
   starts[wishes], reads_at[wishes], ids[wishes], sessions[wishes] = at, runs, w[at], w[at + 2]
@@ -98,7 +100,7 @@ local function take_seats(at)
   for run = at + FIELDS, at + FIELDS + 3 * w[at + 8] - 1, 3 do
     local n = #sets
     sets[n + 1], sets[n + 2], sets[n + 3], sets[n + 4] = 'SET', w[run], w[run + 1], w[run + 2]
-    local offset, fill = tonumber(w[run + 1]), wishes > 1 and tonumber(w[run + 2]) or 0
+    local offset, fill = tonumber(w[run + 1]), shared and tonumber(w[run + 2]) or 0
     while fill > 0 do
       mine[offset], offset, fill = true, offset + 2, math.floor(fill / 4)
     end
@@ -122,7 +124,7 @@ local function serve(i, at)
   local reservation, visitor, jti, count_text = w[at], w[at + 1], w[at + 2], w[at + 4]
   local kind, what, count = w[at + 6], w[at + 7], tonumber(count_text)
   if kind == 'S' then
-    if not asking[i] or (i > 1 and is_mine(at)) then return taken(at, reads_at[i]) end
+    if not asking[i] or (shared and is_mine(at)) then return taken(at, reads_at[i]) end
   else
     local t = tally_of(what)
     local left = math.max(0, w[at + 8] - t[1] - t[2])

@@ -1,7 +1,6 @@
 //! A ticket server, its Redis, halls, visitors with tokens, and hello-world.
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,15 +15,16 @@ use queue_core::{
         keys::SigningKey,
     },
 };
-use tokio::time::{Instant, sleep};
 
 use super::keys;
 use crate::{
     api::{self, Operator, Tickets, hall},
-    process::{Child, free_port},
+    figures::micros,
+    hello::Hello,
+    process::free_port,
     random,
     servers::{Redis, Server, Setup},
-    wrk::load::{Load, Script},
+    wrk::load::{Load, Script, Turns},
 };
 
 /// Seats of a row: whole holds of one and of four fit.
@@ -35,8 +35,6 @@ const VISITOR_SEATS: u32 = 8;
 const PREPARING_MAX: usize = 64;
 /// Visitors who ask for what is taken.
 const REFUSED_VISITORS: u32 = 1_000;
-
-const HOLDS: Script = Script::new("holds.lua", include_str!("../../wrk/holds.lua"));
 
 /// Whether the server has seen the tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +51,8 @@ pub struct Cost {
     pub per_second: f64,
     pub server_us: f64,
     pub redis_us: f64,
+    /// Of the requests, how large a part showed a token for the first time in the round.
+    pub first: f64,
 }
 
 pub struct Scene {
@@ -60,19 +60,18 @@ pub struct Scene {
     operator_token: String,
     signer: ActiveSigner,
     load: Load,
-    connections: u16,
-    seconds: u64,
+    turns: Turns,
     queue_redis: Redis,
     redis: Redis,
     tickets: Server,
-    hello: Option<(Child, SocketAddr)>,
+    hello: Option<Hello>,
     http: reqwest::Client,
     keys_rounds: u32,
 }
 
 impl Scene {
     /// Starts the servers.
-    pub async fn set(wrk: PathBuf, folder: &Path, connections: u16, seconds: u64) -> Result<Self> {
+    pub async fn set(wrk: PathBuf, folder: &Path, turns: Turns) -> Result<Self> {
         let operator_token = random::secret()?;
         let seed: [u8; 32] = random::secret()?.as_bytes()[..32].try_into()?;
         let signer = ActiveSigner::new("usher", "tickets", SigningKey::from_seed(&seed)?);
@@ -97,9 +96,8 @@ impl Scene {
         Ok(Self {
             folder: folder.to_owned(),
             signer,
-            load: Load::new(wrk, folder, connections, seconds),
-            connections,
-            seconds,
+            load: Load::new(wrk, folder, turns),
+            turns,
             queue_redis,
             redis,
             tickets,
@@ -183,23 +181,14 @@ impl Scene {
         let tickets = Tickets::new(self.http.clone(), &self.tickets.url, event);
         let last = format!("A-{}-{SEATS_PER_ROW}", seats / SEATS_PER_ROW);
         let length = tickets.reserve_length(token, &[last]).await.context("a first hold")?;
-        let address = free_port()?;
-        let args =
-            ["hello".to_owned(), format!("--listen={address}"), "--threads=1".into(), format!("--post-bytes={length}")];
-        let mut child = Child::start("hello", &std::env::current_exe()?, args, &[], &self.folder)?;
-        let until = Instant::now() + Duration::from_secs(10);
-        while self.http.get(format!("http://{address}/")).send().await.is_err() {
-            ensure!(child.is_running() && Instant::now() < until, "hello did not start: {}", child.last_lines());
-            sleep(Duration::from_millis(50)).await;
-        }
-        self.hello = Some((child, address));
+        self.hello = Some(Hello::start(&self.http, length, &self.folder).await?);
         Ok(())
     }
 
     /// A round of ours.
     pub async fn round(&self, args: &[String]) -> Result<Cost> {
         let before = (self.tickets.child.cpu()?, self.redis.child.cpu()?);
-        let counted = self.load.run(&self.tickets.url, HOLDS, args).await?;
+        let counted = self.load.run(&self.tickets.url, Script::HOLDS, args).await?;
         let server = self.tickets.child.cpu()? - before.0;
         let redis = self.redis.child.cpu()? - before.1;
         Ok(Cost {
@@ -208,34 +197,35 @@ impl Scene {
             per_second: counted.per_second,
             server_us: micros(server, counted.requests),
             redis_us: micros(redis, counted.requests),
+            first: tokens_in(args)?.min(counted.requests) as f64 / counted.requests.max(1) as f64,
         })
     }
 
     /// The same requests to hello-world.
     pub async fn hello_round(&self, args: &[String]) -> Result<Cost> {
-        let (child, address) = self.hello.as_ref().context("hello does not run")?;
-        let before = child.cpu()?;
-        let counted = self.load.run(&format!("http://{address}"), HOLDS, args).await?;
-        let server_us = micros(child.cpu()? - before, counted.requests);
+        let hello = self.hello.as_ref().context("hello does not run")?;
+        let before = hello.child.cpu()?;
+        let counted = self.load.run(&hello.url, Script::HOLDS, args).await?;
+        let server_us = micros(hello.child.cpu()? - before, counted.requests);
         let (requests, refused, per_second) = (counted.requests, counted.refused, counted.per_second);
-        Ok(Cost { requests, refused, per_second, server_us, redis_us: 0.0 })
+        Ok(Cost { requests, refused, per_second, server_us, redis_us: 0.0, first: 0.0 })
     }
 
     /// One key per seat, in the same Redis.
     pub async fn keys_round(&mut self) -> Result<Cost> {
         self.keys_rounds += 1;
         let before = self.redis.child.cpu()?;
-        let duration = Duration::from_secs(self.seconds);
-        let requests = keys::hold(&self.redis.url(), self.keys_rounds, self.connections.into(), duration).await?;
+        let duration = Duration::from_secs(self.turns.seconds);
+        let requests = keys::hold(&self.redis.url(), self.keys_rounds, self.turns.connections.into(), duration).await?;
         let redis_us = micros(self.redis.child.cpu()? - before, requests);
         let per_second = requests as f64 / duration.as_secs_f64();
-        Ok(Cost { requests, refused: 0, per_second, server_us: 0.0, redis_us })
+        Ok(Cost { requests, refused: 0, per_second, server_us: 0.0, redis_us, first: 0.0 })
     }
 
     /// Ends everything.
     pub async fn end(self) {
-        if let Some((hello, _)) = self.hello {
-            hello.kill().await;
+        if let Some(hello) = self.hello {
+            hello.child.kill().await;
         }
         self.tickets.child.stop().await;
         self.redis.child.stop().await;
@@ -243,6 +233,8 @@ impl Scene {
     }
 }
 
-fn micros(time: Duration, requests: u64) -> f64 {
-    time.as_secs_f64() * 1e6 / requests.max(1) as f64
+/// How many visitors take turns.
+fn tokens_in(args: &[String]) -> Result<u64> {
+    let file = args.get(1).context("no file of tokens")?;
+    Ok(std::fs::read_to_string(file)?.lines().count() as u64)
 }

@@ -5,7 +5,7 @@ pub mod seatmap;
 pub mod send_loop;
 pub mod sse;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -30,16 +30,6 @@ async fn ticket_server(folder: &Path, store: &str, flags: Vec<String>) -> Result
     };
     let server = setup.start("ticket-server", folder).await?;
     Ok((server, token))
-}
-
-fn micros(time: Duration, count: u64) -> f64 {
-    time.as_secs_f64() * 1e6 / count.max(1) as f64
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Whether a ratio keeps to what the project has set itself.

@@ -10,9 +10,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{fanout::Readers, median, micros, ticket_server, verdict};
+use super::{fanout::Readers, ticket_server, verdict};
 use crate::{
     api::{self, Operator, Queue, Tickets, hall},
+    figures::{median, micros},
     process::{Child, free_port, raise_file_limit},
     random,
     servers::{Server, Setup},
@@ -121,7 +122,7 @@ pub async fn run(options: Options) -> Result<()> {
     sale.tickets.child.stop().await;
     sale.queue.child.stop().await;
     ensure!(lost == 0, "{lost} streams were lost");
-    let (ours, bare) = (median(&ours), median(&bare));
+    let (ours, bare) = (median(ours), median(bare));
     println!(
         "{} subscribers, {} changes a round, {} rounds, medians; µs are processor time per change and subscriber; \
          {length} bytes each\n",
@@ -143,7 +144,7 @@ async fn one_length(sale: &mut Sale, readers: &Readers, subscribers: u64) -> Res
         sale.change().await?;
         lengths.push((readers.settle().await - before) as f64 / (2 * subscribers) as f64);
     }
-    let length = median(&lengths);
+    let length = median(lengths.iter().copied());
     ensure!(length.fract() == 0.0 && length > 0.0, "{lengths:?} bytes: not all were told the same");
     Ok(length as usize)
 }

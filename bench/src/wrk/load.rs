@@ -1,6 +1,7 @@
 //! Running wrk and reading what it says.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -17,11 +18,6 @@ pub struct Script {
 }
 
 impl Script {
-    /// A script with the name of its file.
-    pub const fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text }
-    }
-
     /// New visitors.
     pub const JOIN: Self = Self { name: "join.lua", text: include_str!("../../wrk/join.lua") };
     /// Known visitors ask where they stand.
@@ -29,7 +25,28 @@ impl Script {
     /// The gate.
     pub const VERIFY: Self = Self { name: "verify.lua", text: include_str!("../../wrk/verify.lua") };
     /// Seats.
-    pub const HOLD: Self = Self { name: "hold.lua", text: include_str!("../../wrk/hold.lua") };
+    pub const HOLDS: Self = Self { name: "holds.lua", text: include_str!("../../wrk/holds.lua") };
+}
+
+/// How often, how long and how many at once.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Turns {
+    /// Rounds; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub rounds: u32,
+    /// Seconds per round and server.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=30))]
+    pub seconds: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub connections: u16,
+}
+
+impl fmt::Display for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, seconds, connections } = self;
+        write!(f, "wrk -t1 -c{connections} -d{seconds}s, {rounds} rounds, medians; µs are processor time per request")
+    }
 }
 
 /// What wrk counted.
@@ -53,20 +70,28 @@ pub struct Load {
 }
 
 impl Load {
-    /// With one thread and so many connections, its scripts in `folder`.
-    pub fn new(wrk: PathBuf, folder: &Path, connections: u16, seconds: u64) -> Self {
-        Self { wrk, folder: folder.to_owned(), connections, seconds }
+    /// With one thread, its scripts in `folder`.
+    pub fn new(wrk: PathBuf, folder: &Path, turns: Turns) -> Self {
+        Self { wrk, folder: folder.to_owned(), connections: turns.connections, seconds: turns.seconds }
     }
 
-    /// Runs one round against `url`.
+    /// Runs one round of a script against `url`.
     pub async fn run(&self, url: &str, script: Script, args: &[String]) -> Result<Counted> {
         let file = self.folder.join(script.name);
         std::fs::write(&file, script.text).with_context(|| format!("writing {}", file.display()))?;
+        let mut all = vec!["-s".to_owned(), file.display().to_string(), url.to_owned(), "--".into()];
+        all.extend_from_slice(args);
+        self.count(all).await
+    }
+
+    /// Runs one round of the same request with one header.
+    pub async fn get(&self, url: &str, header: &str) -> Result<Counted> {
+        self.count(vec!["-H".into(), header.to_owned(), url.to_owned()]).await
+    }
+
+    async fn count(&self, args: Vec<String>) -> Result<Counted> {
         let output = Command::new(&self.wrk)
-            .args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", self.seconds), "-s"])
-            .arg(&file)
-            .arg(url)
-            .arg("--")
+            .args(["-t1", &format!("-c{}", self.connections), &format!("-d{}s", self.seconds)])
             .args(args)
             .stdin(Stdio::null())
             .kill_on_drop(true)

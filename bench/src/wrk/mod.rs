@@ -11,23 +11,19 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use self::{
-    load::{Load, Script},
+    load::{Load, Script, Turns},
     scene::Scene,
 };
-use crate::process::find_program;
+use crate::{
+    figures::{median, micros},
+    process::find_program,
+};
 
 /// What to compare, and how long.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Rounds per row; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
-    rounds: u32,
-    /// Seconds per round and server.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=30))]
-    seconds: u64,
-    /// Connections.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    connections: u16,
+    #[command(flatten)]
+    turns: Turns,
     /// Only these rows.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Row>,
@@ -69,7 +65,7 @@ impl Row {
             Self::JoinRedis | Self::JoinTogether | Self::JoinMemory => Script::JOIN,
             Self::Status => Script::STATUS,
             Self::Verify => Script::VERIFY,
-            Self::Hold => Script::HOLD,
+            Self::Hold => Script::HOLDS,
         }
     }
 
@@ -124,21 +120,11 @@ impl Round {
     }
 }
 
-fn micros(time: Duration, requests: u64) -> f64 {
-    time.as_secs_f64() * 1e6 / requests.max(1) as f64
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Runs the comparison and prints a table.
 pub async fn run(options: Options) -> Result<()> {
     let wrk = find_program("wrk").context("wrk is not installed")?;
     let folder = tempfile::tempdir()?;
-    let load = Load::new(wrk, folder.path(), options.connections, options.seconds);
+    let load = Load::new(wrk, folder.path(), options.turns);
     let rows = if options.only.is_empty() { Row::ALL.to_vec() } else { options.only.clone() };
     let mut lines = Vec::new();
     for row in rows {
@@ -147,10 +133,7 @@ pub async fn run(options: Options) -> Result<()> {
         eprintln!("{line}");
         lines.push(line);
     }
-    println!(
-        "wrk -t1 -c{} -d{}s, {} rounds, medians; µs are processor time per request\n",
-        options.connections, options.seconds, options.rounds
-    );
+    println!("{}\n", options.turns);
     println!("The other is hello-world, or what the row says; its µs are its server's and its Redis's.\n");
     println!(
         "| request | server µs | Redis µs | other µs | ratio | floor | goal | requests/s | other requests/s | refused |"
@@ -165,7 +148,7 @@ pub async fn run(options: Options) -> Result<()> {
 async fn compare(row: Row, options: &Options, load: &Load, folder: &std::path::Path) -> Result<String> {
     let mut scene = Scene::set(row, folder).await?;
     let (mut ours, mut others) = (Vec::new(), Vec::new());
-    for round in 0..options.rounds {
+    for round in 0..options.turns.rounds {
         let args = scene.prepare(round).await?;
         if round % 2 == 0 {
             ours.push(scene.round(load, row.script(), &args).await?);
@@ -199,15 +182,4 @@ async fn compare(row: Row, options: &Options, load: &Load, folder: &std::path::P
         per_second(&ours),
         per_second(&others),
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert!(median(std::iter::empty()).is_nan());
-    }
 }

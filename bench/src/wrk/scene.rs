@@ -1,7 +1,6 @@
 //! What a row needs: servers, events, visitors with tokens, and the hello-world of the same answer size.
 
 use std::{
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +8,6 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use super::{
     Round, Row,
@@ -17,6 +15,7 @@ use super::{
 };
 use crate::{
     api::{self, Operator, Queue, Tickets, hall},
+    hello::Hello,
     process::{Child, free_port},
     random,
     servers::{Redis, Server, Setup},
@@ -48,7 +47,7 @@ pub struct Scene {
     redis: Vec<Redis>,
     queue: Server,
     tickets: Option<Server>,
-    hello: Option<(Child, SocketAddr)>,
+    hello: Option<Hello>,
     /// The same server on a Redis of its own, with other settings.
     twin: Option<Twin>,
     http: reqwest::Client,
@@ -174,7 +173,8 @@ impl Scene {
             let length = seats.reserve_length(&first_line(&file)?, &[seat]).await.context("a first hold")?;
             self.start_hello_of(length).await?;
         }
-        Ok(vec![event, file, HOLD_SEATS_PER_ROW.to_string()])
+        let numbers = [HOLD_SEATS_PER_ROW, 1, HOLD_ROWS * HOLD_SEATS_PER_ROW].map(|number| number.to_string());
+        Ok([vec![event, file], numbers.to_vec()].concat())
     }
 
     /// Joins so many visitors and writes what `pick` takes from each answer into a file, one per line.
@@ -212,21 +212,7 @@ impl Scene {
     }
 
     async fn start_hello_of(&mut self, length: usize) -> Result<()> {
-        let address = free_port()?;
-        let args = [
-            "hello".to_owned(),
-            format!("--listen={address}"),
-            "--threads=1".into(),
-            format!("--post-bytes={length}"),
-            format!("--get-bytes={length}"),
-        ];
-        let mut child = Child::start("hello", &std::env::current_exe()?, args, &[], &self.folder)?;
-        let until = Instant::now() + Duration::from_secs(10);
-        while self.http.get(format!("http://{address}/")).send().await.is_err() {
-            ensure!(child.is_running() && Instant::now() < until, "hello did not start: {}", child.last_lines());
-            sleep(Duration::from_millis(50)).await;
-        }
-        self.hello = Some((child, address));
+        self.hello = Some(Hello::start(&self.http, length, &self.folder).await?);
         Ok(())
     }
 
@@ -241,14 +227,14 @@ impl Scene {
         if let Some(Twin { queue, redis }) = &self.twin {
             return round_of(&queue.child, &queue.url, Some(redis), load, script, args).await;
         }
-        let (child, address) = self.hello.as_ref().context("hello does not run")?;
-        round_of(child, &format!("http://{address}"), None, load, script, args).await
+        let hello = self.hello.as_ref().context("hello does not run")?;
+        round_of(&hello.child, &hello.url, None, load, script, args).await
     }
 
     /// Ends everything.
     pub async fn end(self) {
-        if let Some((hello, _)) = self.hello {
-            hello.kill().await;
+        if let Some(hello) = self.hello {
+            hello.child.kill().await;
         }
         if let Some(tickets) = self.tickets {
             tickets.child.stop().await;

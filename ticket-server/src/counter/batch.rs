@@ -6,7 +6,7 @@ use queue_core::{ids::EventId, service::trace::random_u64};
 use tokio::sync::mpsc;
 
 use super::{
-    Job, NoHold, SENT_WITHIN, Want, broken,
+    Job, NoHold, SENT_WITHIN, Want, broken, gather,
     looking::Seen,
     too_late,
     view::{Chosen, View},
@@ -29,15 +29,8 @@ pub(super) async fn serve(engine: Arc<dyn Engine>, event: EventId, seen: Arc<See
         if waiting.is_empty() && event.wait(&mut jobs, &mut waiting).await == 0 {
             return;
         }
-        // Requests that have arrived and were not looked at yet are, before the batch goes: that takes no longer
-        // than they do, and a call of the store costs as much for one hold as for several.
-        tokio::task::yield_now().await;
         // Those that somebody else was faster than go first.
-        while waiting.len() < HOLD_BATCH_MAX
-            && let Ok(job) = jobs.try_recv()
-        {
-            waiting.push(job);
-        }
+        gather(&mut jobs, &mut waiting).await;
         waiting = event.send(still_waiting(waiting)).await;
     }
 }

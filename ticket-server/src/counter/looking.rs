@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use queue_core::ids::{EventId, Jti};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{NoHold, SENT_WITHIN, broken, too_late};
+use super::{NoHold, SENT_WITHIN, broken, gather, too_late};
 use crate::{
     engine::Engine,
     limits::HOLD_BATCH_MAX,
@@ -67,13 +67,7 @@ pub(super) async fn serve(
 ) {
     let mut waiting = Vec::with_capacity(HOLD_BATCH_MAX);
     while !waiting.is_empty() || looks.recv_many(&mut waiting, HOLD_BATCH_MAX).await > 0 {
-        // As with holds: what has arrived goes with it.
-        tokio::task::yield_now().await;
-        while waiting.len() < HOLD_BATCH_MAX
-            && let Ok(look) = looks.try_recv()
-        {
-            waiting.push(look);
-        }
+        gather(&mut looks, &mut waiting).await;
         let now = Instant::now();
         waiting.retain(|look| !look.reply.is_closed());
         let (young, old): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|look| now - look.since < SENT_WITHIN);

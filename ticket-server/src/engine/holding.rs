@@ -19,6 +19,7 @@ const WISH_BYTES_USUAL: usize = 160;
 /// would cost more to send, to read and to hand to Lua than all the rest of a hold.
 pub fn encode(revision: u64, limit: u64, wishes: &[Wish]) -> Vec<Arg> {
     let mut list = List::with_capacity(wishes.len() * WISH_BYTES_USUAL);
+    list.number(share_seats(wishes).into());
     for Wish { taking, wanted } in wishes {
         let Taking { reservation, visitor, jti, hold_ms, total_minor } = taking;
         list.text(reservation.as_str());
@@ -43,6 +44,18 @@ pub fn encode(revision: u64, limit: u64, wishes: &[Wish]) -> Vec<Arg> {
         }
     }
     vec![revision.into(), limit.into(), list.finish().into()]
+}
+
+/// Whether a seat is named by two of them: only then has the script to remember what it gave to the one before.
+fn share_seats(wishes: &[Wish]) -> bool {
+    let mut seats: Vec<u32> = Vec::new();
+    for wish in wishes {
+        if let Wanted::Seats(named) = &wish.wanted {
+            seats.extend_from_slice(named);
+        }
+    }
+    seats.sort_unstable();
+    seats.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Adds how many runs of indexes there are that follow each other, and the runs.

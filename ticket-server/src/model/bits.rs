@@ -35,6 +35,16 @@ impl SeatState {
             Self::Blocked => "BLOCKED",
         }
     }
+
+    /// The same in a sentence.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Held => "held",
+            Self::Sold => "sold",
+            Self::Blocked => "blocked",
+        }
+    }
 }
 
 /// The states of all seats of an event, by seat index. Seats beyond the end are free.

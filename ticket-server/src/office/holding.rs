@@ -10,14 +10,14 @@ use queue_core::{
         spans::{self, Kind},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Caller, Office, Reservation, ReservationState, refused, store_error, unexpected};
 use crate::{
     counter::{NoHold, Want},
     ids::{RESERVATION_NONCE_BYTES, ReservationId, SeatId, TicketTypeId},
     limits::{EXTEND_MS_DEFAULT, EXTENSIONS_MAX, HOLD_LIFE_MS_MAX, HOLD_SEATS_MAX},
-    model::{Command, Hall, Outcome, Refusal, SeatState, Taking, Wanted},
+    model::{Command, Hall, Outcome, Refusal, Taking, Wanted},
     sessions::Standing,
 };
 
@@ -269,11 +269,15 @@ fn not_taken(hall: &Hall, wish: &HoldWish, refusal: Refusal) -> ApiError {
     let error = refused(&refusal);
     match refusal {
         Refusal::Taken(seats) => {
-            let named = |(seat, state): &(u32, SeatState)| Some((hall.name_of(*seat)?, state.name()));
-            let named: Vec<_> = seats.iter().filter_map(named).collect();
-            let names: Vec<_> = named.iter().map(|(name, _)| name).collect();
-            let why: Vec<_> = named.iter().map(|(name, state)| format!("{name} is {}", state.to_lowercase())).collect();
-            error.message(format!("Taken: {}.", why.join(", "))).details(json!({"seatIds": names}))
+            let (mut message, mut names) = (String::from("Taken: "), Vec::with_capacity(seats.len()));
+            for (seat, state) in &seats {
+                let Some(name) = hall.name_of(*seat) else { continue };
+                let comma = if names.is_empty() { "" } else { ", " };
+                message.extend([comma, name.as_str(), " is ", state.word()]);
+                names.push(Value::from(name.as_str()));
+            }
+            message.push('.');
+            error.message(message).details(json!({"seatIds": names}))
         }
         Refusal::SoldOut { left } => error.details(json!({"available": left, "quantity": wish.count()})),
         Refusal::LimitExceeded { has } => {

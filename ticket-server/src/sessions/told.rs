@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future::join_all;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use queue_core::{
@@ -10,6 +11,7 @@ use queue_core::{
     service::redis::{Arg, Event, Message as Published, Store, StoreError},
     wire::{MESSAGE_FIELD, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL, SessionEnded, SessionSeen},
 };
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 use super::end_session;
@@ -32,18 +34,30 @@ pub(super) enum From {
     LastTime,
 }
 
+/// Sessions that were seen and wait to be told of, at most.
+const NEWS_MAX: usize = 8_192;
+/// Sessions that are told of at the same time, at most.
+const TELLING_MAX: usize = 64;
+
+type Seen = Cache<(EventId, Jti), ()>;
+
 /// Reads and writes the queue's Redis.
 pub struct Told {
     store: Store,
-    seen: Cache<(EventId, Jti), ()>,
+    seen: Seen,
+    /// What the queue is to be told of them.
+    news: mpsc::Sender<SessionSeen>,
     /// The last entry of each event's log that was read.
     read: Mutex<HashMap<EventId, String>>,
 }
 
 impl Told {
-    /// By that store.
+    /// By that store. Needs a runtime.
     pub fn new(store: Store) -> Self {
-        Self { store, seen: Cache::new(SEEN_MAX), read: Mutex::default() }
+        let (news, telling) = mpsc::channel(NEWS_MAX);
+        let seen = Cache::new(SEEN_MAX);
+        tokio::spawn(tell(store.clone(), seen.clone(), telling));
+        Self { store, seen, news, read: Mutex::default() }
     }
 
     pub(super) fn seen(&self, caller: &Caller, now: Millis) {
@@ -58,15 +72,11 @@ impl Told {
             jti: caller.jti,
             at: now,
         };
-        let body = serde_json::to_vec(&Message::SessionSeen(seen)).expect("a message is plain data");
-        let (store, seen, key) = (self.store.clone(), self.seen.clone(), (caller.event.clone(), caller.jti));
-        tokio::spawn(async move {
-            if let Err(error) = store.publish(SESSION_SEEN_CHANNEL, body).await {
-                tracing::info!(%error, "the queue was not told that a session was seen");
-                // The next token of the session says it again.
-                seen.invalidate(&key);
-            }
-        });
+        if let Err(refused) = self.news.try_send(seen) {
+            // The next token of the session says it again.
+            let (TrySendError::Full(seen) | TrySendError::Closed(seen)) = refused;
+            self.seen.invalidate(&(seen.event_id, seen.jti));
+        }
     }
 
     pub(super) async fn admitted(&self, event: &EventId) -> Result<Option<(Generation, u64)>, String> {
@@ -153,6 +163,26 @@ impl Told {
         };
         office.catalog.get(ended.event_id.as_str()).is_none()
             || office.session_ended(&ended.event_id, &ended.visitor_id, ended.jti, ended.reason).await
+    }
+}
+
+/// Tells the queue of sessions that were seen, those that gather meanwhile together: in a rush they come by the
+/// thousand, and a trip to Redis for each would cost more than the rest of what it takes to know them.
+async fn tell(store: Store, seen: Seen, mut news: mpsc::Receiver<SessionSeen>) {
+    let mut batch = Vec::with_capacity(TELLING_MAX);
+    while news.recv_many(&mut batch, TELLING_MAX).await > 0 {
+        // They are pipelined.
+        join_all(batch.drain(..).map(|session| tell_one(&store, &seen, session))).await;
+    }
+}
+
+async fn tell_one(store: &Store, seen: &Seen, session: SessionSeen) {
+    let key = (session.event_id.clone(), session.jti);
+    let body = serde_json::to_vec(&Message::SessionSeen(session)).expect("a message is plain data");
+    if let Err(error) = store.publish(SESSION_SEEN_CHANNEL, body).await {
+        tracing::info!(%error, "the queue was not told that a session was seen");
+        // The next token of the session says it again.
+        seen.invalidate(&key);
     }
 }
 

@@ -111,25 +111,21 @@ impl ApiError {
 
     /// The body that says it, for answers and for sockets.
     pub fn body(&self, trace: TraceId) -> ErrorBody {
-        let info = self.code.info();
-        let extra = self.extra.as_deref();
-        ErrorBody {
-            code: info.name.to_owned(),
-            message: extra.and_then(|e| e.message.as_deref()).unwrap_or(info.message).to_owned(),
-            trace_id: trace.to_string(),
-            retryable: info.retryable,
-            details: extra.and_then(|e| e.details.clone()),
-        }
+        let (info, extra) = (self.code.info(), self.extra.as_deref());
+        let message = extra.and_then(|e| e.message.as_deref()).unwrap_or(info.message).to_owned();
+        ErrorBody::new(info, message, trace, extra.and_then(|e| e.details.clone()))
     }
 
     /// The answer that says it.
-    pub fn into_response(self, trace: TraceId) -> Response {
-        let status = self.code.info().status;
-        let body = match self.extra.as_deref() {
-            Some(Extra { message: Some(_), .. } | Extra { details: Some(_), .. }) => {
-                serde_json::to_vec(&self.body(trace)).expect("an error body is plain data")
+    pub fn into_response(mut self, trace: TraceId) -> Response {
+        let (info, status) = (self.code.info(), self.code.info().status);
+        let body = match self.extra.as_deref_mut() {
+            Some(extra) if extra.message.is_some() || extra.details.is_some() => {
+                let message = extra.message.take().map_or_else(|| info.message.to_owned(), Cow::into_owned);
+                let body = ErrorBody::new(info, message, trace, extra.details.take());
+                serde_json::to_vec(&body).expect("an error body is plain data")
             }
-            _ => table_body(self.code.info(), trace),
+            _ => table_body(info, trace),
         };
         let mut response = Response::new(Body::full(body));
         *response.status_mut() = http::StatusCode::from_u16(status).expect("the table has valid statuses");
@@ -143,6 +139,13 @@ impl ApiError {
             headers.append(name, value);
         }
         response
+    }
+}
+
+impl ErrorBody {
+    fn new(info: CodeInfo, message: String, trace: TraceId, details: Option<Value>) -> Self {
+        let (code, trace_id) = (info.name.to_owned(), trace.to_string());
+        Self { code, message, trace_id, retryable: info.retryable, details }
     }
 }
 
