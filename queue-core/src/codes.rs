@@ -87,6 +87,7 @@ codes! {
     IdempotencyKeyRequired = "IDEMPOTENCY_KEY_REQUIRED", 400, false, "The Idempotency-Key header is required.";
     IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED", 422, false, "The Idempotency-Key was used with another body.";
     OrderInProgress = "ORDER_IN_PROGRESS", 409, true, "The order is still running.";
+    LetterNotFound = "LETTER_NOT_FOUND", 404, false, "There is no such dead letter.";
     OrderNotFound = "ORDER_NOT_FOUND", 404, false, "There is no such order.";
     PaymentDeclined = "PAYMENT_DECLINED", 402, false, "The payment was declined.";
     PaymentUnavailable = "PAYMENT_UNAVAILABLE", 503, true, "The payment provider cannot be reached. Nothing was paid. Order again with a new Idempotency-Key.";

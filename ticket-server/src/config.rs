@@ -9,9 +9,13 @@ use queue_core::service::{
     users::{USER_SETTINGS, UserConfig},
 };
 
+mod feed;
 mod orders;
 
-pub use self::orders::{NotifyConfig, ORDER_SETTINGS, OrderConfig, PaymentsConfig};
+pub use self::{
+    feed::{FEED_SETTINGS, FeedConfig, KafkaConfig, StreamConfig},
+    orders::{NotifyConfig, ORDER_SETTINGS, OrderConfig, PaymentsConfig},
+};
 use crate::{
     gate::KeySource,
     ledger::LedgerUrl,
@@ -28,7 +32,7 @@ pub const PROGRAM: Program = Program {
     name: "ticket-server",
     version: env!("CARGO_PKG_VERSION"),
     about: "Seats, holds and bookings for those whom the queue has admitted",
-    tables: &[OWN, ORDER_SETTINGS, USER_SETTINGS, SHARED],
+    tables: &[OWN, ORDER_SETTINGS, FEED_SETTINGS, USER_SETTINGS, SHARED],
     // The queue server's own settings: both often run in one environment.
     foreign_env: &[
         "USHER_SIGNING_KEYS",
@@ -138,6 +142,8 @@ pub struct Config {
     pub site: Site,
     /// How orders are paid, and who is told.
     pub orders: OrderConfig,
+    /// Who is told of bookings.
+    pub feed: FeedConfig,
     /// Words that mean the same when events are looked for.
     pub synonyms: Synonyms,
     /// How many may follow seats.
@@ -161,6 +167,7 @@ impl Config {
             ),
             users: UserConfig::read(raw),
             orders: OrderConfig::read(raw, shared.listen.ip().is_loopback()),
+            feed: FeedConfig::read(raw),
             synonyms: raw
                 .optional("synonyms", "a file with lines of words parted by commas", |path| {
                     Synonyms::read(path.as_ref())
@@ -240,10 +247,14 @@ mod tests {
             "--queue=ftp://x",
             "--jwks=ftp://x",
             "--queue-url=queue.example",
+            "--events-redis=http://x",
+            "--events-kafka=x",
+            "--dead-letter-after=0",
             "--user-jwks=https://id.example/keys",
         ];
         let found = problems(&args);
-        for key in ["store", "ledger", "queue", "jwks", "queue-url", "user-issuer", "user-audience"] {
+        let own = ["store", "ledger", "queue", "jwks", "queue-url", "user-issuer", "user-audience"];
+        for key in own.into_iter().chain(["events-redis", "events-kafka", "dead-letter-after"]) {
             assert!(found.iter().any(|k| k == key), "{key} in {found:?}");
         }
     }

@@ -4,7 +4,7 @@
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use queue_core::{codes::Code, service::http::ApiError};
 
-use crate::payments::Operation;
+use crate::{payments::Operation, relay::SINKS};
 
 /// What became of the wish for a hold.
 pub const HOLD_OUTCOMES: [&str; 6] = ["held", "taken", "limit", "session", "unavailable", "invalid"];
@@ -73,6 +73,7 @@ pub fn start() {
         "Time from a booking's commit until the queue was told."
     );
     describe_counter!("usher_ticket_outbox_failures_total", "Attempts to tell the queue that failed.");
+    describe_sinks();
     describe_counter!(
         "usher_ticket_messages_malformed_total",
         "Messages of the queue that could not be read, by where they stood."
@@ -115,6 +116,49 @@ pub fn start() {
         metrics::histogram!("usher_ticket_outbox_lag_seconds"),
         metrics::histogram!("usher_ticket_payment_seconds", "operation" => Operation::Authorize.name(), "outcome" => "AUTHORIZED"),
     );
+}
+
+/// What is told to the queue and to those who follow the feed.
+fn describe_sinks() {
+    describe_histogram!(
+        "usher_ticket_sink_lag_seconds",
+        Unit::Seconds,
+        "Time from what happened to a booking until a sink of the feed had it, by sink."
+    );
+    describe_counter!("usher_ticket_sink_messages_total", "Messages of the feed that arrived, by sink.");
+    describe_counter!(
+        "usher_ticket_sink_failures_total",
+        "Messages that did not arrive: refused one by one, or because the sink was away, by sink."
+    );
+    describe_gauge!(
+        "usher_ticket_sink_oldest_seconds",
+        "Age of the oldest message that failed to arrive and is tried again, by sink; 0 if there is none."
+    );
+    describe_counter!("usher_ticket_dead_letters_total", "Messages that this server gave up, by sink.");
+    describe_gauge!("usher_ticket_dead_letters", "Messages that were given up and wait for an operator, by sink.");
+    for sink in SINKS {
+        counter!("usher_ticket_dead_letters_total", "sink" => sink).absolute(0);
+        for kind in ["away", "refused"] {
+            counter!("usher_ticket_sink_failures_total", "sink" => sink, "kind" => kind).absolute(0);
+        }
+    }
+}
+
+/// A sink of the feed has a message, so late.
+pub fn sink_took(sink: &'static str, lag_ms: u64) {
+    metrics::histogram!("usher_ticket_sink_lag_seconds", "sink" => sink).record(lag_ms as f64 / 1000.0);
+    counter!("usher_ticket_sink_messages_total", "sink" => sink).increment(1);
+}
+
+/// A message did not arrive.
+pub fn sink_failed(sink: &'static str, kind: &'static str) {
+    counter!("usher_ticket_sink_failures_total", "sink" => sink, "kind" => kind).increment(1);
+}
+
+/// How many messages for a sink are dead, and how old the oldest is that did not arrive yet.
+pub fn sink_stands(sink: &'static str, dead: u64, oldest_ms: u64) {
+    gauge!("usher_ticket_dead_letters", "sink" => sink).set(dead as f64);
+    gauge!("usher_ticket_sink_oldest_seconds", "sink" => sink).set(oldest_ms as f64 / 1000.0);
 }
 
 /// Whether the store can be asked.

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use crate::{
     balance::{SimulatedMemory, StoredValue},
     clock::Clock,
-    config::{Config, OrderConfig, PaymentsConfig, QueueConfig, StoreConfig},
+    config::{Config, FeedConfig, OrderConfig, PaymentsConfig, QueueConfig, StoreConfig},
     engine::{Engine, MemoryEngine, RedisEngine},
     gate::{self, Gate},
     ledger::{Ledger, LedgerUrl},
@@ -31,7 +31,7 @@ use crate::{
     orders::{Notifier, Orders},
     payments::{self, Guarded, HttpProvider, Payments, Provider, Simulated},
     peer::Peer,
-    relay::{Inventories, Relay, Target},
+    relay::{Feed, Inventories, Letters, Relay, Sink, Stream, Target},
     routes::{OperatorApp, PublicApp},
     sessions::{Asked, Sessions, Told},
     webhooks::Webhooks,
@@ -116,7 +116,10 @@ impl Server {
         let (office, reloads) =
             Office::new(engine, ledger, sessions, Clock::Real, config.live, config.synonyms, store.clone());
         office.read_catalog().await.context("reading the events")?;
-        spawn_all(&office, reloads, target, store, life);
+        let letters = Letters::new(Arc::clone(&office), config.feed.dead_letter_after);
+        spawn_all(&office, reloads, (target, letters.clone()), store, life);
+        let feed = Feed::new(Arc::clone(&office), letters, sinks_of(&config.feed));
+        life.spawn("telling of bookings", feed.run(life.stopping.clone()));
         let pruning = Arc::clone(&office).prune_outbox(config.outbox_keep, life.stopping.clone());
         life.spawn("dropping sent messages", pruning);
         let ops_app =
@@ -173,6 +176,19 @@ fn orders_of(config: &OrderConfig, office: &Arc<Office>) -> anyhow::Result<Order
     Ok(Orders::new(Arc::clone(office), Arc::new(payments), notifier, config.patience))
 }
 
+/// Who is told of bookings, beside the queue.
+fn sinks_of(config: &FeedConfig) -> Vec<Arc<dyn Sink>> {
+    let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
+    if let Some(stream) = &config.stream {
+        sinks.push(Arc::new(Stream::connect(&stream.url, stream.name.clone(), stream.length)));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &config.kafka {
+        sinks.push(Arc::new(crate::relay::Kafka::new(&kafka.brokers, kafka.topic.clone())));
+    }
+    sinks
+}
+
 /// The state folder may not be there yet when every secret is given.
 fn make_folder_of(ledger: &LedgerUrl) -> anyhow::Result<()> {
     let Some(folder) = ledger.path().and_then(|path| path.parent()).filter(|folder| !folder.as_os_str().is_empty())
@@ -200,7 +216,7 @@ fn open_store(url: &StoreUrl) -> Store {
 fn spawn_all(
     office: &Arc<Office>,
     reloads: mpsc::Receiver<EventId>,
-    target: Target,
+    (target, letters): (Target, Letters),
     store: Option<Store>,
     life: &Lifecycle,
 ) {
@@ -217,7 +233,7 @@ fn spawn_all(
     life.spawn("keeping counts", Arc::clone(office).keep_counts(stop.clone()));
     life.spawn("settling holds", Arc::clone(office).settle_holds(stop.clone()));
     let target = Arc::new(target);
-    life.spawn("relaying", Relay::new(Arc::clone(office), Arc::clone(&target)).run(stop.clone()));
+    life.spawn("relaying", Relay::new(Arc::clone(office), Arc::clone(&target), letters).run(stop.clone()));
     life.spawn("telling what is left", Inventories::new(Arc::clone(office), target).run(stop.clone()));
     life.spawn("sessions", crate::sessions::run(Arc::clone(office), stop.clone()));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use queue_core::service::config::{Kind, Setting};
 use serde_json::Value;
-use ticket_server::config::ORDER_SETTINGS;
+use ticket_server::config::{FEED_SETTINGS, ORDER_SETTINGS};
 use ticket_server::routes::{OperatorApp, PublicApp};
 
 #[test]
@@ -57,10 +57,12 @@ fn row(setting: &Setting) -> String {
 }
 
 #[test]
-fn the_settings_of_orders_are_described() {
+fn the_settings_of_orders_and_events_are_described() {
     let page = include_str!("../../docs/configuration.md");
-    let section = page.split("\n## Orders and payments\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let described: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).collect();
-    let built: Vec<_> = ORDER_SETTINGS.iter().map(row).collect();
-    assert_eq!(described, built, "it should be:\n{}\n", built.join("\n"));
+    for (heading, table) in [("Orders and payments", ORDER_SETTINGS), ("Bookings as events", FEED_SETTINGS)] {
+        let section = page.split(&format!("\n## {heading}\n")).nth(1).unwrap().split("\n## ").next().unwrap();
+        let described: Vec<_> = section.lines().filter(|line| line.starts_with("| `")).collect();
+        let built: Vec<_> = table.iter().map(row).collect();
+        assert_eq!(described, built, "{heading} should be:\n{}\n", built.join("\n"));
+    }
 }

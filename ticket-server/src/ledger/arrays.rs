@@ -1,5 +1,5 @@
-//! Many new bookings in one statement of PostgreSQL: each column goes as one array, and bookings, seats and outbox
-//! are written from it together.
+//! Many new bookings in one statement of PostgreSQL: each column goes as one array, and bookings, seats, outbox
+//! and feed are written from it together.
 //!
 //! When a batch is nothing but such bookings, the statement is also the transaction: it takes the writer's row first
 //! and writes only if its number is new there, so that one trip to the database begins, writes and commits.
@@ -25,6 +25,8 @@ const WRITTEN: &str = "), \
      SELECT event_id, unnest(string_to_array(seats, ' ')), reservation_id FROM made), \
      told AS (INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at, traceparent) \
      SELECT event_id, visitor_id, jti, reservation_id, decided_at, traceparent FROM made), \
+     fed AS (INSERT INTO feed (kind, reservation_id, at, traceparent) \
+     SELECT 'COMPLETED', reservation_id, decided_at, traceparent FROM made), \
      booked AS (INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, ticket_type_id, quantity, \
      tickets, total_minor, currency, admitted_at, held_at, hold_end, decided_at) \
      SELECT reservation_id, event_id, visitor_id, jti, 'CONFIRMED', seats, ticket_type_id, quantity, tickets, \

@@ -12,6 +12,7 @@ use super::{
     bookings::names,
     change::Traced,
     dialect::Dialect,
+    feed::FeedKind,
     sql::{int, sql},
 };
 
@@ -51,10 +52,12 @@ const BOOKINGS: &[Column] = &[
 const SOLD_SEATS: &[Column] = &[Text("event_id"), Text("seat_id"), Text("reservation_id")];
 const OUTBOX: &[Column] =
     &[Text("event_id"), Text("visitor_id"), Text("jti"), Text("reservation_id"), Int("at"), Text("traceparent")];
+const FEED: &[Column] = &[Text("kind"), Text("reservation_id"), Int("at"), Text("traceparent")];
 
 /// Books all of them; `false` when any cannot be booked as new, and then everything has to be undone.
 pub(super) async fn book_all(tx: &mut Tx, traced: &[Traced<'_>]) -> Result<bool, LedgerError> {
     let bookings: Vec<&Booking> = traced.iter().map(|(booking, _)| *booking).collect();
+    tx.fed = true;
     match tx.dialect() {
         Dialect::Postgres => arrays::insert(tx, traced).await?,
         Dialect::Sqlite | Dialect::MySql => {
@@ -85,7 +88,7 @@ async fn insert_all(tx: &mut Tx, traced: &[Traced<'_>], bookings: &[&Booking]) -
         return Ok(false);
     }
     let messages: Vec<Json> = traced.iter().map(|&traced| message(traced)).collect();
-    insert(tx, "outbox", OUTBOX, &messages).await
+    Ok(insert(tx, "outbox", OUTBOX, &messages).await? && insert(tx, "feed", FEED, &messages).await?)
 }
 
 async fn insert(tx: &mut Tx, table: &str, columns: &[Column], rows: &[Json]) -> Result<bool, LedgerError> {
@@ -155,6 +158,7 @@ fn seats_of(booking: &Booking) -> Vec<Json> {
     seats.iter().map(row).collect()
 }
 
+/// A row of the outbox, and of the feed.
 fn message((booking, trace): Traced<'_>) -> Json {
     let mut row = json!({
         "event_id": booking.event.as_str(),
@@ -162,6 +166,7 @@ fn message((booking, trace): Traced<'_>) -> Json {
         "jti": booking.jti.to_string(),
         "reservation_id": booking.reservation.as_str(),
         "at": int(booking.at.0),
+        "kind": FeedKind::Completed.name(),
     });
     // What is not there is left out: databases differ in what they make of a JSON null.
     if let Some(trace) = trace {

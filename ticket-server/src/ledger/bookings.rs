@@ -8,6 +8,7 @@ use queue_core::{
 use super::{
     Booking, Decision, Ledger, LedgerError, Ordered, READ_PAGE_MAX, Tx, Verdict,
     change::Confirming,
+    feed::{self, FeedKind},
     sql::{Row, Sql, Value, int, number, number_or_null, parse, parse_or_null, sql, text, text_or_null, unreadable},
 };
 use crate::ids::{ReservationId, SeatId};
@@ -99,6 +100,7 @@ pub(super) async fn book_new_in(tx: &mut Tx, booking: &Booking) -> Result<Option
     let query = query.bind(&booking.event).bind(&booking.visitor).bind(booking.jti);
     let query = query.bind(&booking.reservation).bind(booking.at).bind(tx.trace.as_deref());
     tx.execute(query).await?;
+    feed::tell_in(tx, FeedKind::Completed, &booking.reservation, booking.at).await?;
     Ok(Some(Verdict::Keep(Decision::Confirmed(Box::new(booking.clone())))))
 }
 

@@ -5,6 +5,7 @@ use queue_core::ids::{EventId, Millis, VisitorId};
 
 use super::{
     Booking, Ledger, LedgerError, Ordered, Tx, Verdict, bookings,
+    feed::{self, FeedKind},
     sql::{Row, number, sql, unreadable},
 };
 use crate::ids::ReservationId;
@@ -113,6 +114,7 @@ pub(super) async fn cancel_in(tx: &mut Tx, reservation: &ReservationId) -> Resul
     let now = tx.now();
     let row = bookings::insert_row("cancellations", "cancelled_at, due_at", booking, [now.into(), Some(now).into()]);
     tx.execute(row).await?;
+    feed::tell_in(tx, FeedKind::Cancelled, &booking.reservation, now).await?;
     Ok(true)
 }
 

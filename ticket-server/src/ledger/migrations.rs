@@ -33,6 +33,7 @@ const LATER: &[(i64, &str, &str)] = &[
     (3, "orders", include_str!("../../migrations/0003_orders.sql")),
     (4, "outbox sent", include_str!("../../migrations/0004_outbox_sent.sql")),
     (5, "traces", include_str!("../../migrations/0005_traces.sql")),
+    (6, "feed", include_str!("../../migrations/0006_feed.sql")),
     (7, "read side", include_str!("../../migrations/0007_read_side.sql")),
 ];
 

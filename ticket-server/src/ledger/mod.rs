@@ -19,7 +19,9 @@ mod change;
 mod counts;
 mod dialect;
 mod events;
+mod feed;
 mod figures;
+mod letters;
 mod migrations;
 mod notifications;
 mod orders;
@@ -32,7 +34,7 @@ mod writer;
 mod writers;
 mod writing;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use queue_core::{
     ids::{EventId, Jti, Millis, VisitorId},
@@ -40,7 +42,7 @@ use queue_core::{
 };
 use sqlx::{AnyPool, any::AnyPoolOptions};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
@@ -51,7 +53,9 @@ pub use self::{
     change::{Doing, Verdict},
     counts::Counted,
     dialect::Dialect,
+    feed::{FeedEntry, FeedKind, FeedPlace, Mark, NUMBERS},
     figures::{Completion, MINUTE_MS, SoldIn},
+    letters::{Letter, Message, Refusal},
     notifications::{Happened, Notification, Told},
     orders::{
         Beginning, Begun, Effect, KEY_KEPT_MS, KeyNow, Known, Lease, Moved, ORDERS_PER_RESERVATION_MAX, Recorded,
@@ -224,6 +228,8 @@ pub struct Ledger {
     dialect: Dialect,
     readers: AnyPool,
     jobs: mpsc::Sender<Box<dyn Job>>,
+    /// Told when this server has written something to the feed.
+    fed: Arc<Notify>,
 }
 
 impl Ledger {
@@ -237,9 +243,11 @@ impl Ledger {
             .after_connect(move |connection, _| Box::pin(tx::set_up(connection, dialect)))
             .connect_lazy_with(options.clone());
         let (jobs, waiting) = mpsc::channel(WRITES_WAITING_MAX);
-        let writer = move || Writer::new(options.clone(), dialect, clock.clone());
+        let fed = Arc::new(Notify::new());
+        let told = Arc::clone(&fed);
+        let writer = move || Writer::new(options.clone(), dialect, clock.clone(), Arc::clone(&told));
         tokio::spawn(Writers::new(dialect.writers(), writer).run(waiting));
-        Ok(Self { dialect, readers, jobs })
+        Ok(Self { dialect, readers, jobs, fed })
     }
 
     /// Which database it is.

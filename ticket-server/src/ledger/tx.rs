@@ -23,6 +23,8 @@ pub struct Tx {
     now: Millis,
     /// The trace of whoever asked for the change at hand, where traces are recorded.
     pub(super) trace: Option<String>,
+    /// Whether there is something new in the feed.
+    pub(super) fed: bool,
 }
 
 impl Tx {
@@ -30,7 +32,7 @@ impl Tx {
     pub(super) async fn connect(options: &AnyConnectOptions, dialect: Dialect) -> Result<Self, LedgerError> {
         let mut connection = AnyConnection::connect_with(options).await.map_err(LedgerError::from_sqlx)?;
         set_up(&mut connection, dialect).await.map_err(LedgerError::from_sqlx)?;
-        Ok(Self { connection, dialect, failed: None, now: Millis(0), trace: None })
+        Ok(Self { connection, dialect, failed: None, now: Millis(0), trace: None, fed: false })
     }
 
     /// Which database it is.
@@ -91,6 +93,7 @@ impl Tx {
     /// Begins.
     pub(super) async fn begin(&mut self, now: Millis) -> Result<(), LedgerError> {
         self.failed = None;
+        self.fed = false;
         self.now = now;
         self.raw(self.dialect.begin()).await.map_err(|error| self.fail(error))
     }

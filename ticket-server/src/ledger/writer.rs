@@ -9,11 +9,14 @@
 //! transaction leaves its number there, and reading it waits for one that may still be under way. What has not begun
 //! by then finds a later number there, and writes nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use queue_core::ids::Millis;
 use sqlx::any::AnyConnectOptions;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
 
 use super::{
     LedgerError, WRITE_TIMEOUT_MS,
@@ -52,6 +55,8 @@ pub(super) struct Writer {
     name: String,
     /// The number of the last transaction.
     number: u64,
+    /// Told when there is something new in the feed.
+    fed: Arc<Notify>,
     open: Option<(Tx, Instant)>,
     /// How long to wait before the next attempt to connect, and not before when.
     pause: Duration,
@@ -70,7 +75,7 @@ enum Attempt {
 }
 
 impl Writer {
-    pub(super) fn new(options: AnyConnectOptions, dialect: Dialect, clock: Clock) -> Self {
+    pub(super) fn new(options: AnyConnectOptions, dialect: Dialect, clock: Clock, fed: Arc<Notify>) -> Self {
         let name = format!("{:016x}", queue_core::service::trace::random_u64());
         Self {
             options,
@@ -78,6 +83,7 @@ impl Writer {
             clock,
             name,
             number: 0,
+            fed,
             open: None,
             pause: RECONNECT_PAUSE,
             connect_at: Instant::now(),
@@ -154,6 +160,9 @@ impl Writer {
         let commit = format!("UPDATE writers SET batch = {} WHERE writer = '{}'; COMMIT", self.number, self.name);
         match timeout_at(deadline, tx.raw(commit)).await {
             Ok(Ok(())) => {
+                if tx.fed {
+                    self.fed.notify_one();
+                }
                 self.open = Some((tx, since));
                 Attempt::Committed
             }
@@ -166,7 +175,10 @@ impl Writer {
     async fn attempt_at_once(&mut self, mut tx: Tx, since: Instant, batch: &mut Batch, deadline: Instant) -> Attempt {
         let written = timeout_at(deadline, commit_all(&mut tx, batch, &self.name, self.number)).await;
         let attempt = match written {
-            Ok(Ok(true)) => Attempt::Committed,
+            Ok(Ok(true)) => {
+                self.fed.notify_one();
+                Attempt::Committed
+            }
             // The row is gone: a new connection makes it again.
             Ok(Ok(false)) => return Attempt::Failed(LedgerError::Unavailable("the writer's row is gone".into())),
             Ok(Err(LedgerError::Broken(_))) => Attempt::Refused,

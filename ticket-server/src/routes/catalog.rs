@@ -157,7 +157,8 @@ pub fn time(request: &Request, name: &str, problems: &mut Problems) -> Option<Mi
     time
 }
 
-fn number(request: &Request, name: &str, default: usize, max: usize, problems: &mut Problems) -> usize {
+/// A whole number in the query, from 1.
+pub fn number(request: &Request, name: &str, default: usize, max: usize, problems: &mut Problems) -> usize {
     let Some(text) = request.query(name) else { return default };
     text.parse().ok().filter(|number| (1..=max).contains(number)).unwrap_or_else(|| {
         problems.add_coded(name, "OUT_OF_RANGE", format!("must be a whole number from 1 to {max}"));

@@ -7,6 +7,7 @@
 mod bodies;
 mod catalog;
 mod encoding;
+mod feed;
 mod figures;
 mod layouts;
 mod live;

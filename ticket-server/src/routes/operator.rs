@@ -21,7 +21,7 @@ const BODY_BYTES_MAX: usize = 48 * 1024 * 1024;
 
 /// The operator's routes of an office.
 pub struct OperatorApp {
-    office: Arc<Office>,
+    pub(super) office: Arc<Office>,
     router: Router<OperatorRoute>,
 }
 
@@ -30,6 +30,11 @@ pub struct OperatorApp {
 pub enum OperatorRoute {
     PutEvent,
     Event,
+    Completed,
+    Feed,
+    DeadLetters,
+    RetryLetter,
+    DiscardLetter,
 }
 
 impl OperatorApp {
@@ -40,11 +45,14 @@ impl OperatorApp {
 
     /// All operator routes.
     pub fn routes() -> Router<OperatorRoute> {
-        Router::new().route(Method::PUT, "/api/v1/admin/events/{id}", OperatorRoute::PutEvent).route(
-            Method::GET,
-            "/api/v1/admin/events/{id}",
-            OperatorRoute::Event,
-        )
+        Router::new()
+            .route(Method::PUT, "/api/v1/admin/events/{id}", OperatorRoute::PutEvent)
+            .route(Method::GET, "/api/v1/admin/events/{id}", OperatorRoute::Event)
+            .route(Method::GET, "/api/v1/admin/reservations/completed", OperatorRoute::Completed)
+            .route(Method::GET, "/api/v1/admin/feed", OperatorRoute::Feed)
+            .route(Method::GET, "/api/v1/admin/dead-letters", OperatorRoute::DeadLetters)
+            .route(Method::DELETE, "/api/v1/admin/dead-letters/{id}", OperatorRoute::DiscardLetter)
+            .route(Method::POST, "/api/v1/admin/dead-letters/{id}/retry", OperatorRoute::RetryLetter)
     }
 
     async fn put_event(&self, mut request: Request) -> Result<Response, ApiError> {
@@ -83,6 +91,11 @@ impl App for OperatorApp {
             // Boxed: a rare and deep call that would make every handler's future large.
             OperatorRoute::PutEvent => Box::pin(self.put_event(request)).await,
             OperatorRoute::Event => self.event(&request).await,
+            OperatorRoute::Completed => self.completed(&request).await,
+            OperatorRoute::Feed => self.feed(&request).await,
+            OperatorRoute::DeadLetters => self.dead_letters(&request).await,
+            OperatorRoute::RetryLetter => self.retry_letter(request).await,
+            OperatorRoute::DiscardLetter => self.discard_letter(&request).await,
         }
     }
 }

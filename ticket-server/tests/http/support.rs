@@ -56,6 +56,8 @@ struct Asked {
     peer: Mutex<String>,
     /// The incarnation of its line, and how many it has admitted.
     admitted: Mutex<Option<(u64, u64)>>,
+    /// Whose messages are refused.
+    unwanted: Mutex<Option<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,9 @@ impl App for QueueApp {
         match route {
             QueueRoute::Done => {
                 let body: Value = request.read_json(10_000).await?;
+                if self.queue.0.unwanted.lock().as_deref().is_some_and(|visitor| body["visitorId"] == visitor) {
+                    return Err(ApiError::invalid("visitorId", "is not wanted"));
+                }
                 self.queue.0.done.lock().push(body);
                 return Ok(empty(http::StatusCode::NO_CONTENT));
             }
@@ -138,6 +143,12 @@ impl Queue {
     /// From now on only this token is good; the one that was.
     pub fn change_peer(&self, token: &str) -> String {
         std::mem::replace(&mut self.0.peer.lock(), token.to_owned())
+    }
+
+    /// Refuses what is said of that visitor from now on, or of nobody.
+    #[allow(dead_code, reason = "made for another suite")]
+    pub fn refuse(&self, visitor: Option<&str>) {
+        *self.0.unwanted.lock() = visitor.map(str::to_owned);
     }
 
     /// How often somebody had the wrong token.
@@ -330,6 +341,26 @@ impl TestServer {
     pub async fn put(&self, event: &str, body: Value) -> Answer {
         let path = format!("{}/api/v1/admin/events/{event}", self.ops);
         self.client.put(path).bearer_auth(&self.operator).json(&body).answer().await
+    }
+
+    /// Asks for one of the operator's routes.
+    #[allow(dead_code, reason = "made for another suite")]
+    pub async fn operate(&self, method: Method, path: &str) -> Answer {
+        self.client.request(method, format!("{}{path}", self.ops)).bearer_auth(&self.operator).answer().await
+    }
+
+    /// Another session of the same visitor.
+    #[allow(dead_code, reason = "made for another suite")]
+    pub fn again(&self, visitor: &Visitor, session: u64) -> Visitor {
+        let jti = Jti { generation: Generation(2), seq: Seq(session) };
+        let grant = ActiveGrant {
+            visitor: visitor.id.clone(),
+            event: visitor.event.clone(),
+            jti,
+            issued_at: Millis(now().0 - 600_000),
+            expires_at: now().plus(300_000),
+        };
+        Visitor { jti, token: self.signer.sign(&grant), ..visitor.clone() }
     }
 
     pub async fn ops_get(&self, path: &str) -> String {

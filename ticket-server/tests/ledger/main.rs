@@ -1,6 +1,7 @@
 //! The ledger by itself: the same cases on SQLite, PostgreSQL and MariaDB.
 
 mod cases;
+mod feeding;
 mod figures;
 mod lost;
 mod orders;
@@ -13,7 +14,7 @@ use self::support::Place;
 
 /// All cases, from wherever they are.
 mod all {
-    pub use crate::{cases::*, figures::*, orders::*};
+    pub use crate::{cases::*, feeding::*, figures::*, orders::*};
 }
 
 /// A server is started once for all cases: each has a database to itself.
@@ -73,4 +74,10 @@ on_all! {
     what_was_sold_is_counted_by_type_and_minute,
     what_was_counted_only_grows,
     bookings_are_kept_whole_however_many_are_written_at_once,
+    what_is_committed_late_is_not_passed_over,
+    a_follower_sees_everything_once,
+    bookings_are_read_by_time,
+    what_was_booked_before_is_in_the_feed,
+    one_server_has_a_mark_at_a_time,
+    refused_messages_are_tried_in_order_and_kept_when_given_up,
 }
