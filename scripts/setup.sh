@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is not there yet: redis-server 7 or newer, PostgreSQL, MariaDB, a Chromium,
+# Installs what the tests need and is not there yet: make and compilers, redis-server 7 or newer, PostgreSQL, MariaDB, a Chromium,
 # a Python environment with three packages, nginx, promtool and axe-core. Asks no questions. Fails only when the tests cannot run at all;
 # everything else that is missing is said in one line each.
 set -euo pipefail
@@ -85,6 +85,15 @@ make_venv() {
   python3 -m venv "$VENV" >"$log" 2>&1 &&
     "$VENV/bin/python" -m pip install -q --disable-pip-version-check -r "$REQUIREMENTS" >"$log" 2>&1 &&
     touch "$(venv_stamp)"
+}
+
+# The tests are built with all features: that of Kafka builds a C library.
+compilers_ready() { have make && have cc && have c++; }
+
+setup_compilers() {
+  compilers_ready && return
+  install "make gcc g++ libc6-dev" "make gcc gcc-c++" "make gcc" || true
+  compilers_ready || missing "make and C and C++ compilers: the client library of Kafka is built with them ($(why))"
 }
 
 setup_redis() {
@@ -197,6 +206,7 @@ setup_axe() {
 have cargo || missing "cargo: install Rust from https://rustup.rs"
 have cc || have gcc || have clang || install "build-essential" "gcc make" "gcc" || missing "a C compiler ($(why))"
 have c++ || install "g++" "gcc-c++" "gcc" || note "missing: a C++ compiler, so nothing can be fuzzed ($(why))"
+setup_compilers
 setup_redis
 setup_ledgers
 setup_chromium
