@@ -81,6 +81,11 @@ impl Child {
 
     /// Kills it at once.
     pub async fn kill(mut self) {
+        self.kill_at_once().await;
+    }
+
+    /// The same, and its log can still be read.
+    pub async fn kill_at_once(&mut self) {
         let _ = self.inner.kill().await;
     }
 

@@ -109,6 +109,8 @@ pub struct Redis {
     pub child: Child,
     /// Where it listens.
     pub address: SocketAddr,
+    /// It was killed, and is to be started again.
+    killed: bool,
 }
 
 impl Redis {
@@ -120,16 +122,37 @@ impl Redis {
     /// Starts one on a free port and waits until it answers. `appendonly`: with a log of all changes in `folder`,
     /// brought to disk every second.
     pub async fn start_with(name: &str, folder: &Path, appendonly: bool) -> Result<Self> {
+        Self::start_at(free_port()?, name, folder, appendonly).await
+    }
+
+    /// Kills it. Without a log of all changes its data is lost.
+    pub async fn kill(&mut self) {
+        self.killed = true;
+        self.child.kill_at_once().await;
+    }
+
+    /// Starts it again where it was, without what it kept.
+    pub async fn start_empty(&mut self, folder: &Path) -> Result<()> {
+        let name = self.child.name.clone();
+        *self = Self::start_at(self.address, &name, folder, false).await?;
+        Ok(())
+    }
+
+    /// Whether it ended, though nobody killed it.
+    pub fn has_fallen(&mut self) -> bool {
+        !self.killed && !self.child.is_running()
+    }
+
+    async fn start_at(address: SocketAddr, name: &str, folder: &Path, appendonly: bool) -> Result<Self> {
         let program = find_program("redis-server")
             .context("redis-server is not installed; `make setup` installs it, or leave out STORE=redis")?;
-        let address = free_port()?;
         let port = address.port().to_string();
         let dir = folder.display().to_string();
         let log = if appendonly { "yes" } else { "no" };
         let args = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", log, "--dir", &dir];
         let args = args.into_iter().chain(["--appendfsync", "everysec"]);
         let child = Child::start(name, &program, args, &[], folder)?;
-        let mut redis = Self { child, address };
+        let mut redis = Self { child, address, killed: false };
         let until = Instant::now() + READY_WAIT;
         while redis.command(&["PING"]).await.is_err() {
             if !redis.child.is_running() || Instant::now() > until {

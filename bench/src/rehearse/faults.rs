@@ -43,6 +43,7 @@ enum Done {
     Killed(Box<Post>),
     QueueRedis,
     TicketRedis,
+    TicketRedisKilled,
     Paused(Database),
     DatabaseKilled(Database),
     Slow,
@@ -71,7 +72,7 @@ fn target(fault: &Fault) -> String {
         What::NodeKilled => format!("queue-{}", fault.number),
         What::TicketServerKilled => format!("tickets-{}", fault.number),
         What::QueueRedisPaused => "redis-queue".into(),
-        What::TicketRedisPaused => "redis-tickets".into(),
+        What::TicketRedisPaused | What::TicketRedisKilled => "redis-tickets".into(),
         What::LedgerPaused | What::LedgerKilled => "ledger".into(),
         What::PaymentSlow => "payments".into(),
     }
@@ -118,6 +119,10 @@ async fn begin(fault: &Fault, cast: &Cast) -> Result<(Done, String)> {
             stage.ticket_redis.child.freeze();
             Ok((Done::TicketRedis, "SIGSTOP".into()))
         }
+        What::TicketRedisKilled => {
+            stage.ticket_redis.kill().await;
+            Ok((Done::TicketRedisKilled, "SIGKILL, and all it kept is lost".into()))
+        }
         What::LedgerPaused | What::LedgerKilled => {
             let database = stage.database.clone();
             drop(stage);
@@ -150,6 +155,11 @@ async fn undo(done: Done, cast: &Cast) -> Result<()> {
         Done::TicketRedis => {
             cast.stage.lock().await.ticket_redis.child.thaw();
             Ok(())
+        }
+        Done::TicketRedisKilled => {
+            let mut stage = cast.stage.lock().await;
+            let home = stage.home.clone();
+            stage.ticket_redis.start_empty(home.folder()).await
         }
         Done::Paused(database) => database.suffer(Deed::Resume).await,
         Done::DatabaseKilled(database) => database.suffer(Deed::Restart).await,

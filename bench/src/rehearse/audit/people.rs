@@ -7,6 +7,8 @@ use crate::rehearse::record::{Leaving, Place, Verdict, Visitor};
 
 /// Told within this time of an admission, or busy with leaving: the word was on its way.
 const TELL_MS_MAX: u64 = 2_000;
+/// A request that fails does so within this time.
+const TRY_MS_MAX: u64 = 15_000;
 /// Ends of which nobody has to be told why: the visitor did it, or the rules did.
 const REASONS: [&str; 9] =
     ["LEFT", "ABANDONED", "EXPIRED", "RELEASED", "REVOKED", "CLEARED", "CLOSED", "SOLD_OUT", "ENDED"];
@@ -57,7 +59,18 @@ fn wrong_with(
     if let Some((at, _)) = end.filter(|(_, reason)| reason == "ABANDONED") {
         return abandoned_too_soon(facts, visitor, place, *at);
     }
-    admitted_at.and_then(|at| never_told(visitor, place, at))
+    let at = admitted_at?;
+    let lapsed = end.filter(|(_, reason)| reason == "EXPIRED").is_some_and(|(end, _)| was_cut_off(visitor, at, *end));
+    if lapsed { None } else { never_told(visitor, place, at) }
+}
+
+/// Whether somebody tried in vain to come back when they were let in, and did not manage until the claim time was over:
+/// by the rules of the event the slot was the next one's then.
+fn was_cut_off(visitor: &Visitor, admitted_at: u64, ended_at: u64) -> bool {
+    let within = |at: u64| (admitted_at..=ended_at).contains(&at);
+    let heard = visitor.places.iter().map(|place| place.at).chain(visitor.sights.iter().map(|sight| sight.at));
+    let tried = |at: u64| (admitted_at.saturating_sub(TRY_MS_MAX)..=ended_at).contains(&at);
+    !heard.into_iter().any(within) && visitor.errors.iter().any(|error| tried(error.at))
 }
 
 /// Removal is for those of whom nothing was heard for the grace.

@@ -1,7 +1,7 @@
 //! Good facts are found good; and for every invariant, facts that break it are found by that verdict alone.
 
 use super::{Facts, facts::Hold, judge, sample::*};
-use crate::rehearse::record::{Place, Repeat, Step, ToldEnded};
+use crate::rehearse::record::{Place, Repeat, Step, ToldEnded, Trouble};
 
 /// Breaks good facts, and says which verdicts fail.
 fn broken<T>(break_it: impl FnOnce(&mut Facts) -> T) -> Vec<String> {
@@ -198,6 +198,31 @@ fn whoever_was_dropped_too_soon_is_found() {
         facts.record.visitors[3].places.push(place);
     };
     assert_eq!(broken(came_back), [FORGOTTEN]);
+}
+
+#[test]
+fn whoever_was_cut_off_for_the_claim_time_is_not_forgotten() {
+    let expired = |facts: &mut Facts, tried_at: u64| {
+        facts.record.visitors[2].admissions.clear();
+        facts.record.visitors[2].departures.clear();
+        facts.record.steps[9] = ended(9_050, 3, "a_2", "EXPIRED");
+        facts.record.visitors[2].errors.push(Trouble {
+            route: "resume".into(),
+            code: "STORE_UNAVAILABLE".into(),
+            status: 503,
+            at: tried_at,
+            in_fault: true,
+        });
+    };
+    assert_eq!(broken(|facts| expired(facts, 3_500)), [""; 0]);
+    assert_eq!(broken(|facts| expired(facts, 60_000)), [FORGOTTEN]);
+    let heard = |facts: &mut Facts| {
+        expired(facts, 3_500);
+        let mut place = facts.record.visitors[2].places[0].clone();
+        (place.asked_at, place.at, place.returned) = (5_000, 5_001, true);
+        facts.record.visitors[2].places.push(place);
+    };
+    assert_eq!(broken(heard), [FORGOTTEN]);
 }
 
 #[test]

@@ -171,6 +171,7 @@ fn faults(problems: &mut Problems, scenario: &Scenario) {
 fn meets(one: &Fault, other: &Fault) -> bool {
     let target = |fault: &Fault| match fault.what {
         What::LedgerKilled => (What::LedgerPaused.name(), 1),
+        What::TicketRedisKilled => (What::TicketRedisPaused.name(), 1),
         what => (what.name(), fault.number),
     };
     let apart = one.at + one.seconds + 1.0 <= other.at || other.at + other.seconds + 1.0 <= one.at;

@@ -194,6 +194,8 @@ pub enum What {
     QueueRedisPaused,
     /// The ticket store's Redis stops, and goes on afterwards.
     TicketRedisPaused,
+    /// The ticket store's Redis is killed, and started again empty.
+    TicketRedisKilled,
     /// The ledger's database stops answering, and goes on afterwards.
     LedgerPaused,
     /// The ledger's database is killed, and started again afterwards.
@@ -210,6 +212,7 @@ impl What {
             Self::TicketServerKilled => "ticket-server-killed",
             Self::QueueRedisPaused => "queue-redis-paused",
             Self::TicketRedisPaused => "ticket-redis-paused",
+            Self::TicketRedisKilled => "ticket-redis-killed",
             Self::LedgerPaused => "ledger-paused",
             Self::LedgerKilled => "ledger-killed",
             Self::PaymentSlow => "payment-slow",

@@ -59,6 +59,13 @@ pub struct Home {
     operator_token: String,
 }
 
+impl Home {
+    /// Where logs and sockets lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
 /// All of it.
 pub struct Stage {
     pub queue_redis: Redis,
@@ -247,9 +254,8 @@ impl Stage {
     /// What fell, though nobody killed it.
     pub fn fallen(&mut self) -> Option<String> {
         let servers = self.nodes.iter_mut().chain(&mut self.shops).find_map(Post::fell);
-        let redis = [&mut self.queue_redis, &mut self.ticket_redis].into_iter();
-        let mut children = redis.map(|redis| &mut redis.child);
-        servers.or_else(|| children.find_map(|child| (!child.is_running()).then(|| last_words(child))))
+        let mut redis = [&mut self.queue_redis, &mut self.ticket_redis].into_iter();
+        servers.or_else(|| redis.find_map(|redis| redis.has_fallen().then(|| last_words(&redis.child))))
     }
 
     /// Every process with its name; the database's is not a child of this kind.
