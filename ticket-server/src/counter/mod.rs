@@ -123,12 +123,17 @@ impl Counter {
         }
     }
 
-    /// Refuses a wish for seats that are taken, or by a session that has ended, before it is one. Not every such wish
-    /// is found out.
+    /// Whether a wish is for seats that this server has seen taken: then it is to be looked at first.
+    pub fn doubts(&self, hall: &Hall, want: &Want) -> bool {
+        let Want::This(Wanted::Seats(seats)) = want else { return false };
+        self.events.get(&hall.event).is_some_and(|desk| desk.seen.any(seats))
+    }
+
+    /// Refuses a wish for seats that are taken, or by a session that has ended, before it is one.
     pub async fn look(&self, hall: &Arc<Hall>, jti: Jti, want: &Want, since: Instant) -> Result<(), NoHold> {
         let Want::This(Wanted::Seats(seats)) = want else { return Ok(()) };
         let answer = {
-            let Some(desk) = self.events.get(&hall.event).filter(|desk| desk.seen.any(seats)) else { return Ok(()) };
+            let Some(desk) = self.events.get(&hall.event) else { return Ok(()) };
             let (reply, answer) = oneshot::channel();
             let look = Looking { hall: Arc::clone(hall), jti, seats: seats.clone(), since, reply };
             desk.looks.try_send(look).map_err(|_| EngineError::Overloaded)?;

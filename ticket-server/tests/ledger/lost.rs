@@ -1,7 +1,11 @@
 //! A connection that is lost around a commit: what was asked happens once, whoever loses which message.
 
+use std::time::Duration;
+
 use queue_core::service::testing_sql::{TestMariaDb, TestPostgres};
 use ticket_server::ledger::{Decision, Ledger, Verdict, sql::sql};
+
+use tokio::sync::watch;
 
 use crate::{
     proxy::{Cut, Proxy},
@@ -51,4 +55,59 @@ async fn a_lost_connection_to_mariadb_makes_nothing_twice() {
     let server = TestMariaDb::start();
     server.create_database("lost");
     is_made_once(server.port(), &|port| format!("mysql://usher@127.0.0.1:{port}/lost?ssl-mode=DISABLED")).await;
+}
+
+/// A statement that books, and goes on after its connection was lost, is waited for: what it does counts, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_on_without_its_connection_is_waited_for() {
+    let server = TestPostgres::start();
+    let direct = server.create_database("lost");
+    let proxy = Proxy::start(server.port()).await;
+    let ledger =
+        open(&format!("postgres://usher@127.0.0.1:{}/lost?sslmode=disable", proxy.port).parse().unwrap()).await;
+    assert!(matches!(ledger.book(seats("r0", 0, &["A-0"])).await.unwrap(), Decision::Confirmed(_)));
+    // Somebody has the seat for a while, and leaves it.
+    let other = open(&direct.parse().unwrap()).await;
+    let ((has, mut had), (leave, left)) = (watch::channel(false), watch::channel(false));
+    let owner = tokio::spawn(async move {
+        let owning = other.change((has, left), |(has, left), tx| {
+            Box::pin(async move {
+                let row = sql("INSERT INTO sold_seats (event_id, seat_id, reservation_id) VALUES (?, 'A-1', 'r9')");
+                let _ = tx.insert_new(row.bind(&event()), 1).await?;
+                has.send_replace(true);
+                let _ = left.clone().wait_for(|left| *left).await;
+                Ok(Verdict::Undo(()))
+            })
+        });
+        owning.await
+    });
+    had.wait_for(|has| *has).await.unwrap();
+    let booking = {
+        let ledger = ledger.clone();
+        tokio::spawn(async move { ledger.book(seats("r1", 1, &["A-1"])).await })
+    };
+    waiting_for_locks(&server, 1).await;
+    proxy.cut_all();
+    // The writer asks what became of it, and has to wait for its row.
+    waiting_for_locks(&server, 2).await;
+    leave.send_replace(true);
+    owner.await.unwrap().unwrap();
+    // On a busy machine it may not be known in time; then the same is asked again.
+    let mut booked = booking.await.unwrap();
+    while booked.is_err() {
+        booked = ledger.book(seats("r1", 1, &["A-1"])).await;
+    }
+    assert!(matches!(booked, Ok(Decision::Confirmed(_))), "{booked:?}");
+    assert_eq!(ledger.unsent(0, 10).await.unwrap().len(), 2);
+}
+
+/// Until so many wait, or for as long as they would.
+async fn waiting_for_locks(server: &TestPostgres, count: usize) {
+    let ask = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'lost'";
+    for _ in 0..40 {
+        if server.sql("lost", ask) == count.to_string() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

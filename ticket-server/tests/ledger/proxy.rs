@@ -8,6 +8,7 @@ use std::sync::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 /// What becomes of the next commit.
@@ -26,8 +27,14 @@ const BOOKINGS: &[u8] = b"{\"hall\"}";
 
 pub struct Proxy {
     pub port: u16,
-    next: Arc<AtomicU8>,
-    cuts: Arc<AtomicUsize>,
+    scissors: Arc<Scissors>,
+}
+
+#[derive(Default)]
+struct Scissors {
+    next: AtomicU8,
+    cuts: AtomicUsize,
+    all: Notify,
 }
 
 impl Proxy {
@@ -35,27 +42,32 @@ impl Proxy {
     pub async fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (next, cuts) = (Arc::new(AtomicU8::new(Cut::No as u8)), Arc::new(AtomicUsize::new(0)));
-        let proxy = Self { port, next: Arc::clone(&next), cuts: Arc::clone(&cuts) };
+        let scissors = Arc::<Scissors>::default();
+        let proxy = Self { port, scissors: Arc::clone(&scissors) };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, to, Arc::clone(&next), Arc::clone(&cuts)));
+                tokio::spawn(pass(client, to, Arc::clone(&scissors)));
             }
         });
         proxy
     }
 
     pub fn cut_next(&self, cut: Cut) {
-        self.next.store(cut as u8, Ordering::SeqCst);
+        self.scissors.next.store(cut as u8, Ordering::SeqCst);
     }
 
-    /// How many wires were cut.
+    /// Cuts what is open now.
+    pub fn cut_all(&self) {
+        self.scissors.all.notify_waiters();
+    }
+
+    /// How many wires were cut around a commit.
     pub fn cuts(&self) -> usize {
-        self.cuts.load(Ordering::SeqCst)
+        self.scissors.cuts.load(Ordering::SeqCst)
     }
 }
 
-async fn pass(client: TcpStream, to: u16, next: Arc<AtomicU8>, cuts: Arc<AtomicUsize>) {
+async fn pass(client: TcpStream, to: u16, scissors: Arc<Scissors>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
@@ -63,12 +75,20 @@ async fn pass(client: TcpStream, to: u16, next: Arc<AtomicU8>, cuts: Arc<AtomicU
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
     });
     let mut buffer = vec![0; 1 << 16];
-    while let Ok(read) = from_client.read(&mut buffer).await {
+    loop {
+        let read = tokio::select! {
+            read = from_client.read(&mut buffer) => read,
+            () = scissors.all.notified() => {
+                back.abort();
+                break;
+            }
+        };
+        let Ok(read) = read else { break };
         let sent = &buffer[..read];
         let is_commit = sent.windows(8).any(|part| part == b"; COMMIT" || part == BOOKINGS);
-        let cut = if is_commit { next.swap(Cut::No as u8, Ordering::SeqCst) } else { Cut::No as u8 };
+        let cut = if is_commit { scissors.next.swap(Cut::No as u8, Ordering::SeqCst) } else { Cut::No as u8 };
         if cut != Cut::No as u8 {
-            cuts.fetch_add(1, Ordering::SeqCst);
+            scissors.cuts.fetch_add(1, Ordering::SeqCst);
             // From here on the client hears nothing; the connection ends when both halves are dropped.
             back.abort();
             let _ = (&mut back).await;
