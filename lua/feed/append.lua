@@ -2,10 +2,11 @@
 -- feed, and a stream takes no id twice nor a smaller one after a greater one.
 --
 -- KEYS: stream
--- ARGV: length_max channel feed after (number body)*
--- Reply: OK added | BEHIND last | FOREIGN
---   BEHIND: the stream has lost entries up to `after`; `last` is what it has. FOREIGN: it is another feed's.
-local stream, feed, after = KEYS[1], ARGV[3], tonumber(ARGV[4])
+-- ARGV: length_max channel feed after newest (number body)*
+-- Reply: OK added | BEHIND last | AHEAD last | FOREIGN
+--   BEHIND: the stream has lost entries up to `after`; `last` is what it has. AHEAD: it has entries after `newest`, the
+--   last that there is. FOREIGN: it is another feed's.
+local stream, feed, after, newest_known = KEYS[1], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local last = 0
 if redis.call('EXISTS', stream) == 1 then
   local info = redis.call('XINFO', 'STREAM', stream)
@@ -16,8 +17,9 @@ if redis.call('EXISTS', stream) == 1 then
   if newest and (newest[2][1] ~= 'feed' or newest[2][2] ~= feed) then return { 'FOREIGN' } end
 end
 if last < after then return { 'BEHIND', string.format('%.0f', last) } end
+if last > newest_known then return { 'AHEAD', string.format('%.0f', last) } end
 local added = 0
-for at = 5, #ARGV, 2 do
+for at = 6, #ARGV, 2 do
   if tonumber(ARGV[at]) > last then
     redis.call('XADD', stream, 'MAXLEN', '~', ARGV[1], ARGV[at] .. '-0', 'feed', feed, 'body', ARGV[at + 1])
     redis.call('PUBLISH', ARGV[2], ARGV[at + 1])

@@ -211,8 +211,8 @@ impl Feed {
     ) -> Result<(), Stopped> {
         let ledger = &self.office.ledger;
         let Some(mark) = self.own(sink.name()).await? else { return Err(Stopped::Lost) };
-        let generation = ledger.mark(NUMBERS).await?.map(|mark| mark.generation).unwrap_or_default();
-        let mut position = Position { generation, after: mark.seq };
+        let Some(numbers) = ledger.mark(NUMBERS).await? else { return Err(Stopped::Lost) };
+        let mut position = Position { generation: numbers.generation, after: mark.seq, newest: numbers.seq };
         if !self.letters.round(sink).await {
             return Err(Stopped::Sink(SinkError::Away("it did not take what it had refused".into())));
         }

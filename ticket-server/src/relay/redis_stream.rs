@@ -52,11 +52,14 @@ impl Sink for Stream {
     }
 
     async fn take_all(&self, position: &Position, messages: &[Message]) -> Result<Vec<Option<String>>, SinkError> {
-        let head: [Arg; 4] = [
+        // The mark of what was numbered may have been read before the last entries were.
+        let newest = messages.last().map_or(0, |message| message.place).max(position.after).max(position.newest);
+        let head: [Arg; 5] = [
             self.length.to_string().into(),
             self.name.clone().into(),
             position.generation.clone().into(),
             position.after.to_string().into(),
+            newest.to_string().into(),
         ];
         let entries = messages.iter().flat_map(|message| [message.place.to_string(), message.body.clone()]);
         let args = head.into_iter().chain(entries.map(Arg::from));
@@ -68,6 +71,10 @@ impl Sink for Stream {
                 Ok(last) => Err(SinkError::Behind(last)),
                 Err(_) => Err(SinkError::Away("an unreadable reply".into())),
             },
+            "AHEAD" => Err(SinkError::Away(format!(
+                "the stream {} has entries that the ledger does not know: if the ledger was restored, delete the stream",
+                self.name
+            ))),
             "FOREIGN" => {
                 Err(SinkError::Away(format!("the stream {} is not of this ledger's feed: name another", self.name)))
             }

@@ -22,6 +22,8 @@ pub struct Position {
     pub generation: String,
     /// The number of the last entry that the sink should have.
     pub after: u64,
+    /// The last number that was given, or one that was a moment ago.
+    pub newest: u64,
 }
 
 /// Why no message of a batch counts as arrived.
