@@ -92,6 +92,14 @@ impl Dialect {
         }
     }
 
+    /// A column of texts that are at most so long, as something to group by: MySQL gathers what may be longer on disk.
+    pub(super) fn grouped(self, column: &str, chars_max: usize) -> String {
+        match self {
+            Self::Sqlite | Self::Postgres => column.to_owned(),
+            Self::MySql => format!("CAST({column} AS CHAR({chars_max}) CHARACTER SET utf8mb4) COLLATE utf8mb4_bin"),
+        }
+    }
+
     /// Makes a `SELECT` wait for whoever is changing the rows, and keep them until the commit. In SQLite there
     /// is one writer at a time anyway.
     pub const fn for_update(self) -> &'static str {

@@ -7,7 +7,7 @@ use super::{
     Booking, Ledger, LedgerError, Tickets, bookings,
     sql::{Row, Sql, number, parse_or_null, sql},
 };
-use crate::ids::ReservationId;
+use crate::{ids::ReservationId, limits::HOLD_SEATS_MAX};
 
 /// The milliseconds of a minute.
 pub const MINUTE_MS: u64 = 60_000;
@@ -37,6 +37,11 @@ pub struct SoldIn {
     /// How many there are.
     pub bookings: u64,
 }
+
+/// Tickets as text: a type of at most 64 characters and a count for each of the seats of a booking.
+const TICKETS_CHARS_MAX: usize = HOLD_SEATS_MAX * 80;
+/// A session's name: 16 digits, a point, and a number.
+const JTI_CHARS_MAX: usize = 40;
 
 /// What every question is asked of.
 const OF_EVENT: &str = " FROM bookings WHERE event_id = ? AND state = 'CONFIRMED'";
@@ -76,7 +81,7 @@ impl Ledger {
 
     /// What was sold since ever.
     pub async fn sold(&self, event: &EventId) -> Result<Vec<SoldIn>, LedgerError> {
-        let query = of_event("0 AS minute, tickets, COUNT(*) AS n", event).push(" GROUP BY tickets");
+        let query = of_event(&self.sold_rows("0"), event).push(" GROUP BY 2");
         self.fetch_all(query).await?.iter().map(read_sold).collect()
     }
 
@@ -87,15 +92,22 @@ impl Ledger {
         before: Millis,
         limit: u32,
     ) -> Result<Vec<SoldIn>, LedgerError> {
-        let query = of_event("decided_at - decided_at % 60000 AS minute, tickets, COUNT(*) AS n", event);
+        let query = of_event(&self.sold_rows("decided_at - decided_at % 60000"), event);
         let query = query.push(" AND decided_at < ? GROUP BY 1, 2 ORDER BY 1 DESC, 2 LIMIT ?");
         self.fetch_all(query.bind(before).bind(limit)).await?.iter().map(read_sold).collect()
     }
 
     /// How many sessions have booked something.
     pub async fn sessions_booked(&self, event: &EventId) -> Result<u64, LedgerError> {
-        let sessions = sql("SELECT COUNT(*) AS n FROM (SELECT DISTINCT jti").push(OF_EVENT).push(") sessions");
+        let session = self.dialect.grouped("jti", JTI_CHARS_MAX);
+        let sessions =
+            sql("SELECT COUNT(*) AS n FROM (SELECT DISTINCT ").push(&session).push(OF_EVENT).push(") sessions");
         self.count(sessions.bind(event)).await
+    }
+
+    fn sold_rows(&self, minute: &str) -> String {
+        let tickets = self.dialect.grouped("tickets", TICKETS_CHARS_MAX);
+        format!("{minute} AS minute, {tickets} AS tickets, COUNT(*) AS n")
     }
 
     async fn count(&self, query: Sql) -> Result<u64, LedgerError> {
