@@ -109,7 +109,14 @@ async fn all_kinds_and_all_faults_and_every_promise_kept() -> Result<()> {
         ensure!(ends.contains_key(&end), "nobody {end:?}: {said}");
     }
     ensure!(!ends.contains_key(&End::Unfinished), "{said}");
-    for fault in ["node-killed", "ticket-server-killed", "queue-redis-paused", "ledger-paused", "ticket-redis-paused"] {
+    for fault in [
+        "node-killed",
+        "ticket-server-killed",
+        "queue-redis-paused",
+        "ledger-paused",
+        "ticket-redis-paused",
+        "ticket-redis-killed",
+    ] {
         ensure!(record.faults.iter().any(|done| done.fault == fault && done.ready_at >= done.to), "{fault}: {said}");
     }
     let all = || record.visitors.iter();

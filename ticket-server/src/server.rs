@@ -25,7 +25,7 @@ use crate::{
     config::{Config, FeedConfig, OrderConfig, PaymentsConfig, QueueConfig, StoreConfig},
     engine::{Engine, MemoryEngine, RedisEngine},
     gate::{self, Gate},
-    ledger::{Ledger, LedgerUrl},
+    ledger::{self, Ledger, LedgerUrl},
     meters,
     office::Office,
     orders::{Notifier, Orders},
@@ -115,7 +115,7 @@ impl Server {
         let (engine, store) = connect(&config.store);
         let (office, reloads) =
             Office::new(engine, ledger, sessions, Clock::Real, config.live, config.synonyms, store.clone());
-        office.read_catalog().await.context("reading the events")?;
+        ledger::when_there(|| office.read_catalog()).await.context("reading the events")?;
         let letters = Letters::new(Arc::clone(&office), config.feed.dead_letter_after);
         spawn_all(&office, reloads, (target, letters.clone()), store, life);
         let feed = Feed::new(Arc::clone(&office), letters, sinks_of(&config.feed));

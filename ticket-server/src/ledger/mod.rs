@@ -30,6 +30,7 @@ pub mod sql;
 mod tickets;
 mod tx;
 mod url;
+mod waiting;
 mod writer;
 mod writers;
 mod writing;
@@ -63,6 +64,7 @@ pub use self::{
     tickets::Tickets,
     tx::Tx,
     url::LedgerUrl,
+    waiting::when_there,
 };
 use self::{
     change::{Change, Job},
