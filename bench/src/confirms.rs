@@ -194,6 +194,7 @@ struct Statements {
     booking: String,
     seats: String,
     outbox: String,
+    feed: String,
 }
 
 impl Statements {
@@ -204,9 +205,9 @@ impl Statements {
         };
         Self {
             booking: format!(
-                "INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, total_minor, currency, \
-                 hold_end, decided_at) VALUES ({})",
-                marks(1, 10)
+                "INSERT INTO bookings (reservation_id, event_id, visitor_id, jti, state, seats, tickets, total_minor, \
+                 currency, admitted_at, hold_end, decided_at) VALUES ({})",
+                marks(1, 12)
             ),
             seats: format!(
                 "INSERT INTO sold_seats (event_id, seat_id, reservation_id) VALUES ({}), ({})",
@@ -217,6 +218,7 @@ impl Statements {
                 "INSERT INTO outbox (event_id, visitor_id, jti, reservation_id, at) VALUES ({})",
                 marks(1, 5)
             ),
+            feed: format!("INSERT INTO feed (kind, reservation_id, at) VALUES ({})", marks(1, 3)),
         }
     }
 
@@ -227,13 +229,16 @@ impl Statements {
         let safe = |text: &str| sqlx::AssertSqlSafe(text.to_owned());
         connection.execute(sqlx::raw_sql("BEGIN")).await?;
         let query = sqlx::query(safe(&self.booking)).bind(id).bind(event).bind(visitor).bind(&jti).bind("CONFIRMED");
-        let query = query.bind(format!("{} {}", seats[0], seats[1])).bind(booking.total_minor as i64);
-        let query = query.bind(&booking.currency).bind(booking.hold_end.0 as i64).bind(booking.at.0 as i64);
+        let query = query.bind(format!("{} {}", seats[0], seats[1])).bind("std=2").bind(booking.total_minor as i64);
+        let query = query.bind(&booking.currency).bind(booking.admitted_at.map(|at| at.0 as i64));
+        let query = query.bind(booking.hold_end.0 as i64).bind(booking.at.0 as i64);
         connection.execute(query).await?;
         let query = sqlx::query(safe(&self.seats)).bind(event).bind(seats[0].as_str()).bind(id);
         connection.execute(query.bind(event).bind(seats[1].as_str()).bind(id)).await?;
         let query = sqlx::query(safe(&self.outbox)).bind(event).bind(visitor).bind(&jti).bind(id);
         connection.execute(query.bind(booking.at.0 as i64)).await?;
+        let query = sqlx::query(safe(&self.feed)).bind("COMPLETED").bind(id).bind(booking.at.0 as i64);
+        connection.execute(query).await?;
         connection.execute(sqlx::raw_sql("COMMIT")).await?;
         Ok(())
     }
