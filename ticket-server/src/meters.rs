@@ -134,10 +134,14 @@ fn describe_sinks() {
         "usher_ticket_sink_oldest_seconds",
         "Age of the oldest message that failed to arrive and is tried again, by sink; 0 if there is none."
     );
-    describe_counter!("usher_ticket_dead_letters_total", "Messages that this server gave up, by sink.");
+    describe_counter!("usher_ticket_sink_given_up_total", "Messages that this server gave up, by sink.");
     describe_gauge!("usher_ticket_dead_letters", "Messages that were given up and wait for an operator, by sink.");
+    // So that all of them are there before the first message.
     for sink in SINKS {
-        counter!("usher_ticket_dead_letters_total", "sink" => sink).absolute(0);
+        counter!("usher_ticket_sink_given_up_total", "sink" => sink).absolute(0);
+        counter!("usher_ticket_sink_messages_total", "sink" => sink).absolute(0);
+        let _ = metrics::histogram!("usher_ticket_sink_lag_seconds", "sink" => sink);
+        sink_stands(sink, 0, 0);
         for kind in ["away", "refused"] {
             counter!("usher_ticket_sink_failures_total", "sink" => sink, "kind" => kind).absolute(0);
         }

@@ -129,5 +129,5 @@ impl Letters {
 
 fn gave_up(sink: &'static str, id: &str, reason: &str) {
     tracing::error!(sink, message = id, reason, "a message was refused too often and is a dead letter now");
-    metrics::counter!("usher_ticket_dead_letters_total", "sink" => sink).increment(1);
+    metrics::counter!("usher_ticket_sink_given_up_total", "sink" => sink).increment(1);
 }

@@ -72,7 +72,7 @@ async fn a_message_that_is_given_up_is_an_operators() {
     assert_eq!((&letter["visitorId"], &letter["body"]["reservationId"]), (&json!("a_1"), &json!(one)));
     assert!(letter["reason"].as_str().unwrap().starts_with("422 "), "{letter}");
     assert_eq!(letters[1]["reservationId"], json!(two));
-    assert_eq!(metric(&server, "usher_ticket_dead_letters_total{sink=\"queue\"}").await, "2");
+    assert_eq!(metric(&server, "usher_ticket_sink_given_up_total{sink=\"queue\"}").await, "2");
     eventually("the gauge", async || {
         (metric(&server, "usher_ticket_dead_letters{sink=\"queue\"}").await == "2").then_some(())
     })
@@ -97,7 +97,7 @@ async fn a_message_that_is_given_up_is_an_operators() {
     let retry = format!("{LETTERS}/{}/retry", letter["id"]);
     assert_eq!(server.operate(Method::POST, &retry).await.ok(202)["retrying"], json!(true));
     eventually("another refusal", async || (dead().await[0]["attempts"] == 3).then_some(())).await;
-    assert_eq!(metric(&server, "usher_ticket_dead_letters_total{sink=\"queue\"}").await, "2", "given up once");
+    assert_eq!(metric(&server, "usher_ticket_sink_given_up_total{sink=\"queue\"}").await, "2", "given up once");
     server.queue.refuse(None);
     server.operate(Method::POST, &retry).await.ok(202);
     eventually("its arrival", async || (told(&server) == [json!(other), json!(one)]).then_some(())).await;
