@@ -56,7 +56,7 @@ local kept = redis.call('GET', SCRATCH2)
 redis.call('DEL', SCRATCH, SCRATCH2)
 
 local visitors, ranks = {}, {}
-while at and #ranks < END_BATCH_MAX do
+while at and #ranks < SWEEP_BATCH_MAX do
   -- Who is in this byte and in those that follow without a gap: one call finds them, and those who are not gone.
   local last = at
   while last - at < RUN_BYTES_MAX and (string.byte(gone, last + 1) or 0) > 0 do
@@ -66,7 +66,7 @@ while at and #ranks < END_BATCH_MAX do
   for i = 1, #found, 2 do
     local rank = tonumber(found[i + 1])
     local byte = string.byte(gone, math.floor(rank / 8) - first + 1)
-    if #ranks < END_BATCH_MAX and bit.band(byte, 2 ^ (7 - rank % 8)) ~= 0 then
+    if #ranks < SWEEP_BATCH_MAX and bit.band(byte, 2 ^ (7 - rank % 8)) ~= 0 then
       visitors[#visitors + 1], ranks[#ranks + 1] = found[i], found[i + 1]
       reply[#reply + 1] = found[i]
     end

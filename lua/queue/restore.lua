@@ -23,6 +23,7 @@ end
 local waits, is_in = redis.call('ZMSCORE', WAITING, unpack(visitors)), redis.call('ZMSCORE', ACTIVE, unpack(visitors))
 local ended, before = redis.call('HMGET', ENDED, unpack(visitors)), redis.call('HMGET', ENDED_OLD, unpack(visitors))
 local back, done, lowest = {}, {}, math.huge
+local places, bits = {}, {}
 for i, visitor in ipairs(visitors) do
   -- Before the base, see trim, nobody can be.
   local rank, elsewhere = ranks[i], waits[i] or is_in[i] or done[visitor] or tonumber(ranks[i]) < base
@@ -31,13 +32,16 @@ for i, visitor in ipairs(visitors) do
     done[visitor] = true
     back[#back + 1] = visitor
     lowest = math.min(lowest, tonumber(rank))
-    redis.call('ZADD', WAITING, rank, visitor)
-    redis.call('SETBIT', PRESENT, rank - base, 1)
-    redis.call('SETBIT', SEEN, rank - base, 1)
+    local place, at_bit = #places, #bits
+    places[place + 1], places[place + 2] = rank, visitor
+    bits[at_bit + 1], bits[at_bit + 2], bits[at_bit + 3], bits[at_bit + 4] = 'SET', 'u1', rank - base, 1
   end
   reply[#reply + 1] = restored and 1 or 0
 end
 if #back > 0 then
+  redis.call('ZADD', WAITING, unpack(places))
+  redis.call('BITFIELD', PRESENT, unpack(bits))
+  redis.call('BITFIELD', SEEN, unpack(bits))
   redis.call('HDEL', ENDED, unpack(back))
   redis.call('HDEL', ENDED_OLD, unpack(back))
   redis.call('HINCRBY', META, 'abandoned', -#back)

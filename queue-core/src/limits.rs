@@ -33,8 +33,10 @@ pub const ENDED_KEPT_MS: u64 = 3_600_000;
 pub const JOIN_BATCH_MAX: usize = 128;
 /// Admissions in one engine call, at most.
 pub const ADMIT_BATCH_MAX: usize = 128;
-/// Waiters removed, cleared or restored in one engine call, at most.
+/// Waiters cleared in one engine call, at most: from the head of the line.
 pub const END_BATCH_MAX: usize = 128;
+/// Waiters swept or restored in one engine call, at most: from anywhere in the line.
+pub const SWEEP_BATCH_MAX: usize = 64;
 /// Sessions expired, cleared or released in one engine call, at most: of each one there is a message and an entry.
 pub const SESSIONS_BATCH_MAX: usize = 64;
 /// Seconds for which a line remembers when its waiters joined, at most.

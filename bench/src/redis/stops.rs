@@ -10,6 +10,7 @@ use queue_core::{
     ids::{Rank, Seq, VisitorId},
     limits::{
         ADMIT_BATCH_MAX, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, JOIN_BATCH_MAX, SEEN_PERIOD_MS, SESSIONS_BATCH_MAX,
+        SWEEP_BATCH_MAX,
     },
     line::{Admission, Admitted, Command, Outcome},
     policy::Policy,
@@ -181,20 +182,20 @@ impl Run<'_> {
             let Outcome::Abandoned(some) = self.bed.apply(Command::Abandon { first_byte: at, len }).await? else {
                 bail!("not swept");
             };
-            if some.len() < END_BATCH_MAX {
+            if some.len() < SWEEP_BATCH_MAX {
                 at += len as u64;
             }
             gone.extend(some);
         }
         let wanted = self.options.waiting / GONE_ONE_IN;
         ensure!(gone.len() as u64 * 10 > wanted * 9, "{} of about {wanted} were swept", gone.len());
-        self.note(format!("abandon, {END_BATCH_MAX} scattered in {stretch} bytes")).await?;
+        self.note(format!("abandon, {SWEEP_BATCH_MAX} scattered in {stretch} bytes")).await?;
         Ok(gone)
     }
 
     async fn restored(&mut self, gone: &[VisitorId]) -> Result<()> {
         let mut places = Vec::new();
-        for visitor in gone.iter().take(20 * END_BATCH_MAX) {
+        for visitor in gone.iter().take(CALLS * SWEEP_BATCH_MAX) {
             let Outcome::Standing(standing) = self.bed.apply(Command::Lookup(visitor.clone())).await? else {
                 bail!("no standing");
             };
@@ -204,7 +205,7 @@ impl Run<'_> {
         self.skip().await?;
         let outcome = self.bed.apply(Command::Restore(places)).await?;
         ensure!(matches!(outcome, Outcome::Restored(back) if back.iter().all(|back| *back)), "not all came back");
-        self.note(format!("restore, {END_BATCH_MAX}")).await
+        self.note(format!("restore, {SWEEP_BATCH_MAX}")).await
     }
 
     /// Lets thousands in at once, and ends their sessions in each way there is.

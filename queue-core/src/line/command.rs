@@ -51,7 +51,7 @@ pub enum Command {
         bytes: Vec<u8>,
     },
     /// Removes waiters nobody heard of for the grace: those in one stretch of the bitmap,
-    /// [`crate::limits::END_BATCH_MAX`] at most.
+    /// [`crate::limits::SWEEP_BATCH_MAX`] at most.
     Abandon {
         /// Where the stretch starts.
         first_byte: u64,

@@ -15,7 +15,7 @@ use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     limits::{
         ADMIT_BATCH_MAX, CLOCK_PERIODS_MAX, END_BATCH_MAX, GRACE_PERIODS_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS,
-        SESSIONS_BATCH_MAX, SNAPSHOT_ALIGN_BYTES,
+        SESSIONS_BATCH_MAX, SNAPSHOT_ALIGN_BYTES, SWEEP_BATCH_MAX,
     },
     policy::{OnReturn, Policy},
     wire::EndReason,
@@ -404,7 +404,7 @@ impl Line {
         let range = Rank(first_byte * 8)..Rank((first_byte + len as u64) * 8);
         let seen = |rank: Rank| self.seen.range(oldest..=now.period()).any(|(_, map)| map.get(rank.0));
         let gone = self.waiting.range(range).filter(|(rank, _)| !seen(**rank));
-        let gone: Vec<_> = gone.take(END_BATCH_MAX).map(|(rank, visitor)| (*rank, visitor.clone())).collect();
+        let gone: Vec<_> = gone.take(SWEEP_BATCH_MAX).map(|(rank, visitor)| (*rank, visitor.clone())).collect();
         gone.iter().for_each(|(rank, _)| self.end_waiter(*rank, EndReason::Abandoned, now));
         gone.into_iter().map(|(_, visitor)| visitor).collect()
     }

@@ -22,6 +22,8 @@ use super::{
 
 /// The register is in so many parts, which are looked at one after the other.
 const SHARDS: usize = 8;
+/// A part grows by at least so many sockets.
+const GROW_MIN: usize = 16;
 /// Each part is looked at this often: nothing is later than that.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,7 +55,12 @@ impl Outlets {
         let ping_ms = uptime_ms() + WS_PING_MS - early_ms;
         let due_ms = outlet.deadline_ms().map_or(ping_ms, |deadline| deadline.min(ping_ms));
         let mut entries = self.shards[shard].lock();
-        outlet.place.store(entries.len() * SHARDS + shard, Ordering::Relaxed);
+        let held = entries.len();
+        if held == entries.capacity() {
+            // By an eighth and not twofold: what is kept free counts for each socket.
+            entries.reserve_exact((held / 8).max(GROW_MIN));
+        }
+        outlet.place.store(held * SHARDS + shard, Ordering::Relaxed);
         entries.push(Entry { due_ms, ping_ms, outlet: outlet.clone() });
         drop(entries);
         // Read after it is in: either the drain finds it there, or it finds the drain here.

@@ -124,3 +124,66 @@ impl Slots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use queue_core::ids::{Generation, Seq};
+
+    use super::*;
+    use crate::node::{Outlet, push::Phase};
+
+    fn slot(visitor: &str, seq: u64) -> Arc<Slot> {
+        let visitor = VisitorId::new(visitor).unwrap();
+        Arc::new(Slot::new(seq, visitor, Seq(seq), Generation(1), Phase::Waiting, Arc::new(Outlet::unconnected())))
+    }
+
+    fn rank_of(slot: &Slot) -> Rank {
+        Rank(slot.with(|inner| inner.seq.0))
+    }
+
+    /// Who is found, with rank and place, where everybody up to rank 3,000 waits.
+    fn swept(slots: &Slots) -> Vec<(String, u64, Option<u64>)> {
+        let index = PositionIndex::new(0, vec![0xff; 375].into());
+        let (mut found, mut next) = (Vec::new(), Some(Rank(0)));
+        while let Some(from) = next {
+            let some;
+            (some, next) = slots.sweep(from, 2, &index);
+            assert!(some.len() >= 2 || next.is_none());
+            found.extend(some.iter().map(|(slot, spot)| (slot.visitor.to_string(), spot.rank.0, spot.place)));
+        }
+        found
+    }
+
+    #[test]
+    fn everybody_is_found_once() {
+        let mut slots = Slots::default();
+        for (visitor, seq) in [("c", 2_999), ("a", 5), ("d", 3_000), ("b", 1_500)] {
+            assert!(slots.insert(slot(visitor, seq), rank_of).is_none());
+        }
+        let name = |name: &str, rank, place| (name.to_owned(), rank, place);
+        let all = [name("a", 5, Some(6)), name("b", 1_500, Some(1_501)), name("c", 2_999, Some(3_000))];
+        assert_eq!(swept(&slots), [&all[..], &[name("d", 3_000, None)]].concat());
+        // A newer socket of the same place.
+        let newer = slot("b", 1_500);
+        let older = slots.insert(newer.clone(), rank_of).unwrap();
+        slots.remove(&older, Rank(1_500));
+        assert_eq!((slots.len(), swept(&slots).len()), (4, 4), "the newer one stays");
+        assert!(Arc::ptr_eq(slots.get(&newer.visitor).unwrap(), &newer));
+        slots.moved(&newer, Rank(1_500), Rank(20));
+        assert_eq!(swept(&slots)[1], name("b", 20, Some(21)));
+        slots.remove(&newer, Rank(20));
+        assert_eq!((slots.len(), slots.iter().count(), swept(&slots).len()), (3, 3, 3));
+    }
+
+    #[test]
+    fn a_rank_that_is_taken_is_looked_at_apart() {
+        let mut slots = Slots::default();
+        let (lost, new) = (slot("lost", 9), slot("new", 9));
+        assert!(slots.insert(lost.clone(), rank_of).is_none() && slots.insert(new.clone(), rank_of).is_none());
+        assert_eq!((slots.len(), slots.others().len(), swept(&slots).len()), (2, 1, 1));
+        slots.remove(&new, Rank(9));
+        assert_eq!((slots.len(), slots.others().len(), swept(&slots).len()), (1, 0, 1));
+        slots.remove(&lost, Rank(9));
+        assert!(slots.is_empty() && swept(&slots).is_empty());
+    }
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use queue_core::{
     ids::Millis,
-    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS},
+    limits::{BITMAP_CHUNK_BYTES_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SWEEP_BATCH_MAX},
     line::{Command, Outcome},
     wire::EndReason,
 };
@@ -83,7 +83,7 @@ impl Sweeper {
             if !gone.is_empty() {
                 line.metrics.released(EndReason::Abandoned, gone.len() as u64);
             }
-            if gone.len() < END_BATCH_MAX {
+            if gone.len() < SWEEP_BATCH_MAX {
                 at += len as u64;
             }
             if Instant::now() >= until {

@@ -10,7 +10,7 @@ use queue_core::{
     limits::{
         ADMIT_BATCH_MAX, BITMAP_BASE_RANKS, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX,
         JOINED_TRIM_MAX, REMOVED_LOG_KEPT_MS, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX,
-        SESSIONS_BATCH_MAX, TRIM_BYTES_MAX,
+        SESSIONS_BATCH_MAX, SWEEP_BATCH_MAX, TRIM_BYTES_MAX,
     },
     service::redis::Script,
     wire::SESSION_ENDED_CHANNEL,
@@ -272,7 +272,7 @@ pub mod status {
     pub const STALE_PERIOD: u64 = 3;
 }
 
-fn constants(time: TimeSource) -> [(&'static str, String); 20] {
+fn constants(time: TimeSource) -> [(&'static str, String); 21] {
     let base_ranks = match time {
         TimeSource::Store => BITMAP_BASE_RANKS,
         TimeSource::LastArgument => TEST_BASE_RANKS,
@@ -288,6 +288,7 @@ fn constants(time: TimeSource) -> [(&'static str, String); 20] {
         ("TRIM_BYTES_MAX", TRIM_BYTES_MAX.to_string()),
         ("BITMAP_CHUNK_BYTES_MAX", BITMAP_CHUNK_BYTES_MAX.to_string()),
         ("END_BATCH_MAX", END_BATCH_MAX.to_string()),
+        ("SWEEP_BATCH_MAX", SWEEP_BATCH_MAX.to_string()),
         ("SESSIONS_BATCH_MAX", SESSIONS_BATCH_MAX.to_string()),
         ("ENDED_KEPT_MS", ENDED_KEPT_MS.to_string()),
         ("JOINED_ENTRIES_MAX", JOINED_ENTRIES_MAX.to_string()),

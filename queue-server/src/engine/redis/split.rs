@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use queue_core::{
     ids::VisitorId,
-    limits::{BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, JOIN_BATCH_MAX, SESSIONS_BATCH_MAX},
+    limits::{BITMAP_CHUNK_BYTES_MAX, JOIN_BATCH_MAX, SESSIONS_BATCH_MAX, SWEEP_BATCH_MAX},
     line::{Command, Outcome},
 };
 
@@ -18,8 +18,8 @@ pub fn split(command: Command) -> Vec<Command> {
         Command::Release(sessions) if sessions.len() > SESSIONS_BATCH_MAX => {
             sessions.chunks(SESSIONS_BATCH_MAX).map(|chunk| Command::Release(chunk.to_vec())).collect()
         }
-        Command::Restore(places) if places.len() > END_BATCH_MAX => {
-            places.chunks(END_BATCH_MAX).map(|chunk| Command::Restore(chunk.to_vec())).collect()
+        Command::Restore(places) if places.len() > SWEEP_BATCH_MAX => {
+            places.chunks(SWEEP_BATCH_MAX).map(|chunk| Command::Restore(chunk.to_vec())).collect()
         }
         Command::Seen { period, first_byte, bytes } if bytes.len() > BITMAP_CHUNK_BYTES_MAX => {
             let chunks = bytes.chunks(BITMAP_CHUNK_BYTES_MAX).enumerate();
@@ -39,7 +39,7 @@ pub fn split(command: Command) -> Vec<Command> {
 
 /// Whether the rest of what [`split`] gave need not be asked for.
 pub fn is_enough(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Abandoned(gone) if gone.len() >= END_BATCH_MAX)
+    matches!(outcome, Outcome::Abandoned(gone) if gone.len() >= SWEEP_BATCH_MAX)
 }
 
 /// Adds a later outcome of the same command.
@@ -103,7 +103,7 @@ mod tests {
     fn nothing_is_lost() {
         let pairs: Vec<_> = (0..513).map(|i| (visitor(i), Seq(i as u64))).collect();
         assert_eq!(split(Command::Release(pairs.clone())).len(), 513_usize.div_ceil(SESSIONS_BATCH_MAX));
-        assert_eq!(split(Command::Restore(pairs)).len(), 513_usize.div_ceil(END_BATCH_MAX));
+        assert_eq!(split(Command::Restore(pairs)).len(), 513_usize.div_ceil(SWEEP_BATCH_MAX));
         let parts = split(Command::Abandon { first_byte: 5, len: 20_000 });
         assert_eq!(parts[1], Command::Abandon { first_byte: 16_389, len: 3_616 });
         let parts = split(Command::Seen { period: 1, first_byte: 7, bytes: vec![1; 16_385] });
