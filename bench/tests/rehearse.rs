@@ -55,8 +55,8 @@ impl Ran {
 
 async fn rehearse(scenario: &Path, args: &[&str]) -> Result<Ran> {
     let (temporary, report) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    // The database has a user of its own there.
-    std::fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    // Databases that run as a user of their own write there, as they do in /tmp.
+    std::fs::set_permissions(temporary.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
     command.arg("rehearse").arg(scenario).args(args).arg("--report").arg(report.path());
     command.env("TMPDIR", temporary.path()).kill_on_drop(true);

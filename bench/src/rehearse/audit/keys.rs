@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{check::Check, facts::Facts};
+use super::{
+    check::Check,
+    facts::{self, Facts},
+};
 use crate::rehearse::record::{Order, Verdict, Visitor};
 
 /// Whoever sent a key again had the first answer again, and one key never made two orders.
@@ -45,10 +48,16 @@ fn kept_answer(visitor: &Visitor, order: &Order, kept: Option<u64>, check: &mut 
     }
 }
 
-/// Orders of a reservation, and keys that were sent for it.
+/// Orders of a reservation, and keys that were sent for it. One that failed before anybody was asked for money leaves its
+/// key free: the same key begins another one.
 fn one_order_each(facts: &Facts, check: &mut Check) {
     let mut orders: BTreeMap<&str, u64> = BTreeMap::new();
-    for order in facts.ledger.orders.values().filter(|order| order.kind == "ORDER") {
+    let paid: BTreeSet<&str> = facts.record.payments.iter().map(|payment| payment.payment_id.as_str()).collect();
+    let never_asked = |id: &str, order: &facts::Order| {
+        matches!(order.failure.as_deref(), Some("UNAVAILABLE" | "INTERRUPTED")) && !paid.contains(id)
+    };
+    let begun = facts.ledger.orders.iter().filter(|(id, order)| order.kind == "ORDER" && !never_asked(id, order));
+    for (_, order) in begun {
         *orders.entry(&order.reservation).or_default() += 1;
     }
     let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

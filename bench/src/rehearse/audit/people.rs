@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use queue_core::limits::WS_PING_MS;
+
 use super::{check::Check, facts::Facts, replay::Replay};
 use crate::rehearse::record::{Leaving, Place, Verdict, Visitor};
 
@@ -79,7 +81,8 @@ fn abandoned_too_soon(facts: &Facts, visitor: &Visitor, place: &Place, at: u64) 
     let away = visitor.departures.iter().filter(|left| left.what == Leaving::Abandon && left.asked_at <= at);
     match away.map(|left| left.asked_at).max() {
         None => Some(format!("was dropped from line at {at} as if gone, and had not gone")),
-        Some(since) if since + grace > at => {
+        // A sign of life is as old as the last answer to a ping.
+        Some(since) if since + grace > at + WS_PING_MS => {
             Some(format!("was dropped from line {} ms after going, within the grace of {grace} ms", at - since))
         }
         // Back in between, and dropped all the same.

@@ -190,7 +190,7 @@ fn a_forgotten_person_is_found() {
 fn whoever_was_dropped_too_soon_is_found() {
     let while_there = |facts: &mut Facts| facts.record.visitors[3].departures.clear();
     assert_eq!(broken(while_there), [FORGOTTEN]);
-    let within_grace = |facts: &mut Facts| facts.record.visitors[3].departures[0].asked_at = 6_000;
+    let within_grace = |facts: &mut Facts| facts.record.visitors[3].departures[0].asked_at = 40_000;
     assert_eq!(broken(within_grace), [FORGOTTEN]);
     let came_back = |facts: &mut Facts| {
         let mut place = facts.record.visitors[3].places[0].clone();
