@@ -23,11 +23,13 @@ const BLOCK_WORDS: usize = BLOCK_BYTES / WORD_BYTES;
 
 /// Where a rank's bit is in its word, which holds the bytes in their order, least significant first, while each
 /// byte has its first rank in the most significant bit.
+#[inline]
 const fn bit_of(rank: u64) -> u32 {
     (rank % WORD_RANKS) as u32 ^ 7
 }
 
 /// How many bits of each byte of a word are set, as bytes.
+#[inline]
 const fn counts_of_bytes(word: u64) -> u64 {
     let pairs = word - ((word >> 1) & 0x5555_5555_5555_5555);
     let fours = (pairs & 0x3333_3333_3333_3333) + ((pairs >> 2) & 0x3333_3333_3333_3333);
@@ -109,6 +111,7 @@ impl PositionIndex {
     }
 
     /// A word of the stretch, as [`bit_of`] has it; zero beyond its end.
+    #[inline]
     fn word(&self, number: u64) -> u64 {
         let Ok(at) = usize::try_from(number) else { return 0 };
         let bytes = self.bytes.get(at.saturating_mul(WORD_BYTES)..).unwrap_or_default();
@@ -123,6 +126,7 @@ impl PositionIndex {
     }
 
     /// The words of a chunk that begins at `first`, the first rank of a word; zero where the stretch has none.
+    #[inline]
     fn words(&self, first: Rank) -> [u64; CHUNK_WORDS] {
         let number = |word| {
             first.0.saturating_add(word as u64 * WORD_RANKS).checked_sub(self.first).map(|ranks| ranks / WORD_RANKS)

@@ -156,6 +156,7 @@ static UPTO: [u64; 256] = {
 };
 
 /// For each bit of a word, how many of the ranks up to its own are set.
+#[inline]
 fn upto_each(word: u64) -> [u8; WORD_RANKS as usize] {
     const EACH: u64 = 0x0101_0101_0101_0101;
     // How many are set in the bytes before each; the carry of the last byte is not wanted.
