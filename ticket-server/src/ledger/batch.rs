@@ -83,7 +83,11 @@ async fn insert_all(tx: &mut Tx, traced: &[Traced<'_>], bookings: &[&Booking]) -
     if !insert(tx, "bookings", BOOKINGS, &rows).await? {
         return Ok(false);
     }
-    let seats: Vec<Json> = bookings.iter().flat_map(|booking| seats_of(booking)).collect();
+    let mut seats: Vec<Json> = bookings.iter().flat_map(|booking| seats_of(booking)).collect();
+    // In one order, so that no two servers wait for each other.
+    seats.sort_by(|a, b| {
+        (a["event_id"].as_str(), a["seat_id"].as_str()).cmp(&(b["event_id"].as_str(), b["seat_id"].as_str()))
+    });
     if !seats.is_empty() && !insert(tx, "sold_seats", SOLD_SEATS, &seats).await? {
         return Ok(false);
     }
