@@ -8,6 +8,7 @@
 pub mod api;
 mod bar;
 pub mod chart;
+pub mod clock;
 pub mod confirms;
 pub mod crowd;
 pub mod delay;

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -142,7 +142,7 @@ impl Scene {
     }
 
     fn tokens(&self, event: &str, count: u32) -> Result<Vec<String>> {
-        let now = Millis(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?);
+        let now = Millis(crate::clock::now_ms());
         let event = EventId::new(event)?;
         let grant = |n: u32| ActiveGrant {
             visitor: VisitorId::anonymous(

@@ -12,7 +12,7 @@ use super::{
     stage::{self, Database, Deed, Post},
     windows::Windows,
 };
-use crate::{api, scale::now_ms};
+use crate::{api, clock::now_ms};
 
 /// All servers must be ready within this after a fault.
 const READY_WAIT: Duration = Duration::from_secs(60);

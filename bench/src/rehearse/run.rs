@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     api::{self, Queue, Tickets},
-    scale::{Machine, now_ms},
+    clock::now_ms,
+    scale::Machine,
     servers,
 };
 

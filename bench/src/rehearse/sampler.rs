@@ -13,8 +13,9 @@ use super::{
     record::{Line, Sample},
 };
 use crate::{
+    clock::now_ms,
     process::{cpu_of, resident_of},
-    scale::{now_ms, resp::Connection},
+    scale::resp::Connection,
 };
 
 /// A store that does not answer within this is away.

@@ -24,7 +24,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 use tokio_util::sync::CancellationToken;
 
-pub use client::{Options as ClientOptions, now_ms, run as client};
+pub use client::{Options as ClientOptions, run as client};
 pub(crate) use report::Machine;
 
 use crate::{demo, process::raise_file_limit};

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Plan,
-    client::now_ms,
     control::{Order, Report, Said, Second, Sight},
     meters::{self, Counts, Memory, Meter, Usage},
     progress::Progress,
@@ -20,6 +19,7 @@ use super::{
     stage::{EVENT, Stage},
     truth::milliseconds,
 };
+use crate::clock::now_ms;
 
 /// How often the number of the Active is looked at.
 const GLANCE: Duration = Duration::from_millis(250);

@@ -12,8 +12,8 @@ use tokio::{
 
 use super::{person::Person, sights};
 use crate::{
+    clock::now_ms,
     rehearse::record::{Admission, Departure, Kind, Leaving, Place, Sight, ToldEnded},
-    scale::now_ms,
     socket::{Incoming, Socket},
 };
 

@@ -7,12 +7,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{line::Waited, sights::Every, world::World};
 use crate::{
+    clock::now_ms,
     random::Random,
     rehearse::{
         plan::{Intent, THOUGHTS},
         record::{Departure, End, Leaving, Visitor},
     },
-    scale::now_ms,
 };
 
 /// One visitor.

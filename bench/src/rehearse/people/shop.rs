@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use super::person::Person;
 use crate::{
     api::{Answer, ApiError, Reservation},
+    clock::now_ms,
     rehearse::record::{Departure, End, Goods, Hold, HoldEnd, Kind, Leaving},
-    scale::now_ms,
 };
 
 /// Refusals after which somebody else's luck is accepted.

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     api::{self, Answer, ApiError, Reservation},
+    clock::now_ms,
     rehearse::{
         record::{End, Goods, HoldEnd, Kind, Order, Repeat},
         stage::BAD_CARD,
     },
-    scale::now_ms,
 };
 
 /// Of a hundred orders that were answered, so many are sent again, to another server if there is one.

@@ -12,6 +12,7 @@ use tokio::{
 use super::sights;
 use crate::{
     api::{Answer, ApiError, Queue, Tickets},
+    clock::now_ms,
     crowd::{seats::SeatPicker, tally::Gauge},
     random::Random,
     rehearse::{
@@ -20,7 +21,6 @@ use crate::{
         record::{ITEMS_MAX, Refusal, Rules, Trouble, Visitor},
         scenario,
     },
-    scale::now_ms,
 };
 
 /// The same request is sent at most so often, and for at most so long.

@@ -35,9 +35,9 @@ use ticket_server::payments::{
 use tokio::{net::TcpListener, task::AbortHandle, time::sleep};
 
 use crate::{
+    clock::now_ms,
     random::Random,
     rehearse::record::{Entry, Payment},
-    scale::now_ms,
 };
 
 /// A question is at most so long.

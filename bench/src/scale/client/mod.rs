@@ -16,8 +16,7 @@ use tokio::{
 
 use self::crowd::Crowd;
 use super::control::{Order, Receiver, Said, Sender, trouble};
-
-pub use visitor::now_ms;
+use crate::clock::now_ms;
 
 /// Joins under way at a time while the line is filled.
 const FILLING_MAX: usize = 48;

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use queue_core::{
@@ -17,7 +17,10 @@ use super::{
     crowd::{Crowd, Whereabouts},
     socket::{Frame, Socket},
 };
-use crate::scale::control::{Kind, Sight, trouble};
+use crate::{
+    clock::now_ms,
+    scale::control::{Kind, Sight, trouble},
+};
 
 /// Whoever could not connect or lost the socket comes back after at least this, and at most three times as long.
 const RETRY_MS: u64 = 300;
@@ -31,11 +34,6 @@ const GOODBYE_WAIT: Duration = Duration::from_secs(10);
 const UPDATE: &[u8] = br#"{"event":"queue-updated""#;
 /// Addresses of loopback that one process connects from: each has ports of its own.
 const SOURCES: u64 = 4;
-
-/// Milliseconds since the epoch: the clock that Redis on this machine has too.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
 
 /// How a stretch on one socket ended.
 enum Flow {
