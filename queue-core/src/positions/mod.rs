@@ -128,6 +128,16 @@ impl PositionIndex {
     /// The words of a chunk that begins at `first`, the first rank of a word; zero where the stretch has none.
     #[inline]
     fn words(&self, first: Rank) -> [u64; CHUNK_WORDS] {
+        const CHUNK_BYTES: usize = CHUNK_WORDS * WORD_BYTES;
+        let whole = first.0.checked_sub(self.first).and_then(|ranks| {
+            let at = usize::try_from(ranks / 8).ok()?;
+            self.bytes.get(at..)?.first_chunk::<CHUNK_BYTES>()
+        });
+        if let Some(bytes) = whole {
+            let (words, _) = bytes.as_chunks();
+            return std::array::from_fn(|word| u64::from_le_bytes(words[word]));
+        }
+        // The stretch begins or ends within it.
         let number = |word| {
             first.0.saturating_add(word as u64 * WORD_RANKS).checked_sub(self.first).map(|ranks| ranks / WORD_RANKS)
         };

@@ -118,22 +118,28 @@ impl<T> Chunk<T> {
         let mut before = index.position(Rank(first)) - 1;
         let words = self.bits.iter().zip(index.words(Rank(first))).zip((first..).step_by(WORD_RANKS as usize));
         for ((&mine, present), rank) in words {
-            if mine == 0 {
-                before += u64::from(present.count_ones());
-                continue;
-            }
             let upto = upto_each(present);
-            let mut left = mine;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                // There is one for each bit.
-                let Some(thing) = things.next() else { return };
-                let place = (present >> bit & 1 == 1).then(|| before + u64::from(upto[bit as usize]));
-                visit(thing, Spot { rank: Rank(rank + u64::from(bit ^ 7)), place });
+            let place = |bit: u32| before + u64::from(upto[bit as usize]);
+            let spot = |bit: u32, place| Spot { rank: Rank(rank + u64::from(bit ^ 7)), place };
+            // There is one for each bit. Mostly all are in line, and none has to be looked at by itself.
+            if mine & !present == 0 {
+                each_bit(mine, |bit| things.next().map(|thing| visit(thing, spot(bit, Some(place(bit))))));
+            } else {
+                each_bit(mine, |bit| {
+                    let place = (present >> bit & 1 == 1).then(|| place(bit));
+                    things.next().map(|thing| visit(thing, spot(bit, place)))
+                });
             }
             before += u64::from(upto[LAST_BIT]);
         }
+    }
+}
+
+/// Goes through the bits of a word, from the least significant on, for as long as there is something.
+#[inline]
+fn each_bit(mut word: u64, mut visit: impl FnMut(u32) -> Option<()>) {
+    while word != 0 && visit(word.trailing_zeros()).is_some() {
+        word &= word - 1;
     }
 }
 
