@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every figure of bench/RESULTS.md: criterion benches, then the release servers under load. A few minutes.
+# Every figure of bench/RESULTS.md: criterion benches, then the release servers beside their limits. Some ten minutes;
+# the arguments go to `bench http`. What needs wrk is named and left out where that is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,54 +9,29 @@ failed=()
 
 step() { printf '\n== %s\n' "$*"; }
 
+# figure COMMAND [ARGS…]: one command of the bench; a missed floor is a failure.
+figure() {
+  step "bench $*"
+  "$bench" "$@" || failed+=("$1")
+}
+
+# needs PROGRAM COMMAND [ARGS…]: the same if that program is there.
+needs() {
+  local program=$1
+  shift
+  if command -v "$program" >/dev/null 2>&1; then figure "$@"; else echo "bench: $program is not installed, $1 left out" >&2; fi
+}
+
 step "criterion"
 cargo bench --locked -p bench --benches -- --warm-up-time 1 --measurement-time 3 --noplot || failed+=("criterion")
 
-step "position reads per event and tick"
-"$bench" reads || failed+=("reads")
-
-step "server memory per idle socket"
-"$bench" idle-sockets || failed+=("idle-sockets")
-
-step "a pushed position beside a bare send"
-"$bench" push || failed+=("push")
-
-step "connect, upgrade and join beside the upgrade alone"
-"$bench" connect || failed+=("connect")
-
-step "how soon a clear is told"
-"$bench" clear || failed+=("clear")
-
-step "active tokens"
-"$bench" tokens || failed+=("tokens")
-
-step "three times as many joins as the store takes"
-"$bench" overload || failed+=("overload")
-
-step "batched joins and admissions in Redis, without and with an append-only file"
-"$bench" redis-joins || failed+=("redis-joins")
-
-step "Redis memory per waiter"
-"$bench" redis-memory || failed+=("redis-memory")
-
-step "how long scripts stop Redis"
-"$bench" stops || failed+=("stops")
-
-step "positions beside ZRANK for each"
-"$bench" positions || failed+=("positions")
-
-step "from a release to the next entry"
-"$bench" release || failed+=("release")
-
-step "a thousand events on one node"
-"$bench" events || failed+=("events")
-
-step "HTTP beside hello-world"
-if command -v wrk >/dev/null 2>&1; then
-  "$bench" http "$@" || failed+=("http")
-else
-  echo "bench: wrk is not installed, left out" >&2
-fi
+for command in reads idle-sockets push connect clear tokens overload redis-joins redis-memory stops positions release \
+  events sse confirms; do
+  figure "$command"
+done
+needs wrk http "$@"
+needs wrk holds
+needs wrk seatmap
 
 if [ "${#failed[@]}" -gt 0 ]; then
   printf 'FAILED: %s\n' "${failed[@]}"

@@ -1,24 +1,13 @@
-//! The progress line: in place on a terminal, a line now and then elsewhere.
-
-use std::{
-    io::{IsTerminal as _, stderr},
-    time::Duration,
-};
-
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::Instant;
+//! What the progress line says.
 
 use super::{Plan, meters::Role, run::Moment};
-
-const PLAIN_LINE_EVERY: Duration = Duration::from_secs(10);
+use crate::bar::Bar;
 
 /// Where the run is.
 #[derive(Debug)]
 pub struct Progress {
-    bar: ProgressBar,
+    bar: Bar,
     phase: Option<&'static str>,
-    plain: bool,
-    last_plain: Option<Instant>,
     scale: usize,
     seconds: u64,
 }
@@ -26,11 +15,7 @@ pub struct Progress {
 impl Progress {
     /// Of a run that begins.
     pub fn new(plan: &Plan) -> Self {
-        let bar = ProgressBar::new(plan.seconds);
-        let style = ProgressStyle::with_template("{elapsed:>4} {bar:24} {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-        let plain = !stderr().is_terminal();
-        Self { bar, phase: None, plain, last_plain: None, scale: plan.scale, seconds: plan.seconds }
+        Self { bar: Bar::new(plan.seconds), phase: None, scale: plan.scale, seconds: plan.seconds }
     }
 
     /// Something else than the schedule is under way.
@@ -60,17 +45,12 @@ impl Progress {
             cpu(Role::Node) * 100.0,
             cpu(Role::Client) * 100.0,
         );
-        self.bar.set_position(if filling { 0 } else { (moment.second as u64).min(self.seconds) });
-        if self.plain && self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_LINE_EVERY) {
-            self.last_plain = Some(Instant::now());
-            eprintln!("{:>4}s {line}", self.bar.elapsed().as_secs());
-        }
-        self.bar.set_message(line);
+        self.bar.show(if filling { 0 } else { (moment.second as u64).min(self.seconds) }, line);
     }
 
     /// No more will come.
     pub fn end(&self) {
-        self.bar.finish_and_clear();
+        self.bar.end();
     }
 }
 
