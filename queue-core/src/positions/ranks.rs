@@ -118,6 +118,10 @@ impl<T> Chunk<T> {
         let mut before = index.position(Rank(first)) - 1;
         let words = self.bits.iter().zip(index.words(Rank(first))).zip((first..).step_by(WORD_RANKS as usize));
         for ((&mine, present), rank) in words {
+            if mine == 0 {
+                before += u64::from(present.count_ones());
+                continue;
+            }
             let upto = upto_each(present);
             let place = |bit: u32| before + u64::from(upto[bit as usize]);
             let spot = |bit: u32, place| Spot { rank: Rank(rank + u64::from(bit ^ 7)), place };
