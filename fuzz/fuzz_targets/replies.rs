@@ -17,8 +17,9 @@ use queue_core::{
     wire::EndReason,
 };
 use queue_server::engine::redis::{
+    look,
     messages::{CHANNELS, Inbox},
-    reply,
+    reply::{self, Answer},
 };
 use tokio::sync::broadcast;
 
@@ -48,7 +49,10 @@ fn answers(u: &mut Unstructured<'_>) -> Result<()> {
         items.push(value(u, 0)?);
     }
     let answer = || Value::Array(items.clone()).into_reply("fuzzed").expect("a list");
-    let _ = reply::read(&COMMANDS[command], &mut answer());
+    let _ = reply::read(&mut answer(), |reply| reply::outcome(&COMMANDS[command], reply));
+    if let Ok(Answer::Done(line)) = reply::read(&mut answer(), look::looked) {
+        let _ = line.outcome.snapshot(line.now.0, &items.len().to_le_bytes().to_vec().into());
+    }
     let _ = ticket_server::engine::decode(&mut answer());
     Ok(())
 }
@@ -78,6 +82,8 @@ fn value(u: &mut Unstructured<'_>, depth: usize) -> Result<Value> {
         "DONE",
         "HOLD",
         "HOLDS",
+        "EACH",
+        "LOOK",
         "PAST",
         "FREED",
         "TAKEN",
@@ -124,7 +130,7 @@ fn commands() -> Vec<Command> {
         Command::Stock(Stock { left: 1, held: 0, at: Millis(1) }),
         Command::Pause,
         Command::Remove,
+        Command::Trim,
         Command::Describe,
-        Command::Snapshot,
     ]
 }

@@ -30,7 +30,7 @@ pub struct Looked {
 }
 
 /// Reads what the script says behind the generation.
-fn looked(reply: &mut Reply) -> Result<Looked, StoreError> {
+pub fn looked(reply: &mut Reply) -> Result<Looked, StoreError> {
     let base = reply.u64()?;
     let (head, tail) = (reply.optional_u64()?.map(Rank), reply.optional_u64()?.map(Rank));
     Ok(Looked { base, ends: head.zip(tail), summary: reply::summary(reply)? })
@@ -48,7 +48,7 @@ impl Looked {
     }
 
     /// The snapshot, if `bytes`, which are those of the store's string from byte `from` on, have the head of the line.
-    fn snapshot(&self, from: u64, bytes: &Bytes) -> Option<Snapshot> {
+    pub fn snapshot(&self, from: u64, bytes: &Bytes) -> Option<Snapshot> {
         let summary = self.summary.clone();
         let Some((head, tail)) = self.ends else {
             return Some(Snapshot { summary, first_byte: 0, present: Bytes::new() });

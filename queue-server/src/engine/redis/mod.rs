@@ -7,7 +7,7 @@
 
 mod call;
 mod clock;
-mod look;
+pub mod look;
 pub mod messages;
 pub mod reply;
 pub mod scripts;
