@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::Read as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -13,10 +12,10 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::testing::process::{PORTS_TRIED_MAX, free_port, stop};
+
 /// Making the files and starting takes a while on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(90);
-/// Another program may take the port between finding it free and using it.
-const PORTS_TRIED_MAX: u32 = 5;
 /// The user that owns everything; it has no password.
 const USER: &str = "usher";
 
@@ -315,15 +314,4 @@ fn log_of(folder: &Path) -> String {
     let mut text = String::new();
     let _ = fs::File::open(folder.join("log")).and_then(|mut file| file.read_to_string(&mut text));
     text.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-fn stop(child: &mut Child) {
-    // Both fail only for a process that has ended already.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }

@@ -2,6 +2,7 @@
 //! what it got.
 
 mod asking;
+pub(super) mod process;
 mod program;
 mod redis;
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -10,10 +10,10 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::process::{PORTS_TRIED_MAX, free_port, stop};
+
 /// A server that has not answered for so long will not.
 const START_WITHIN: Duration = Duration::from_secs(10);
-/// Another program may take the port between finding it free and using it.
-const PORTS_TRIED_MAX: u32 = 5;
 
 /// A `redis-server` on a free port of the loopback interface, without persistence, with a folder
 /// and a socket of its own. Killed when dropped.
@@ -188,17 +188,6 @@ fn cli(port: u16, args: &[&str]) -> String {
     let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(args).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run redis-cli ({error}): run `make setup`"));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
-}
-
-fn stop(child: &mut Child) {
-    // Both fail only for a process that has ended already.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
 }
 
 /// Waits until the server answers a command; `NOAUTH` is an answer too.
