@@ -10,10 +10,9 @@ use serde_json::json;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    api::{self, Operator},
-    process::{free_port, raise_file_limit},
-    random,
-    servers::{Server, Setup},
+    figures::said,
+    process::raise_file_limit,
+    servers::{Alone, Server},
     socket::{Incoming, Socket},
     sockets::crowd,
 };
@@ -54,7 +53,7 @@ impl Waiters {
     /// Opens sockets until there are `count`, each of which has joined and been told its position.
     pub async fn grow_to(&mut self, count: usize, url: &str, event: &EventId) -> Result<()> {
         let missing = count.saturating_sub(self.count);
-        let mut joined = stream::iter(0..missing).map(|_| join(url, event)).buffer_unordered(CONNECTING_MAX);
+        let mut joined = stream::iter(0..missing).map(|_| Socket::joined(url, event)).buffer_unordered(CONNECTING_MAX);
         while let Some(socket) = joined.next().await {
             let mut socket = socket?;
             self.count += 1;
@@ -70,30 +69,10 @@ impl Waiters {
     }
 }
 
-async fn join(url: &str, event: &EventId) -> Result<Socket> {
-    let mut socket = Socket::connect(url).await?;
-    socket.join(event, None).await?;
-    match socket.next().await? {
-        Incoming::Message(_) => Ok(socket),
-        Incoming::Closed(code) => anyhow::bail!("a socket was closed at its join ({code:?})"),
-    }
-}
-
 /// A queue server with one paused event, on any store.
 pub async fn paused_queue(store: &str, folder: &std::path::Path, threads: Option<usize>) -> Result<Server> {
-    let token = random::secret()?;
-    let setup = Setup {
-        name: "queue-server",
-        listen: free_port()?,
-        ops: free_port()?,
-        store,
-        state_dir: folder,
-        operator_token: &token,
-        flags: vec![format!("--sockets-max={SOCKETS_MAX}")],
-        threads,
-    };
-    let server = setup.start("queue-server", folder).await?;
-    let operator = Operator::new(api::client()?, &server.ops_url, &token);
+    let flags = vec![format!("--sockets-max={SOCKETS_MAX}")];
+    let (server, operator) = Alone { store, folder, threads, flags }.start("queue-server").await?;
     operator.put_queue(EVENT, &json!({"capacity": 1})).await.context("creating the event")?;
     operator.order("pause", EVENT).await.context("pausing the event")?;
     Ok(server)
@@ -133,13 +112,7 @@ pub async fn run(options: Options) -> Result<()> {
         after / 1024,
         options.settle_seconds
     );
-    let verdict = if bytes <= GOAL_BYTES {
-        "goal reached"
-    } else if bytes <= FLOOR_BYTES {
-        "floor kept"
-    } else {
-        "floor **MISSED**"
-    };
+    let verdict = said(bytes as f64, FLOOR_BYTES as f64, GOAL_BYTES as f64);
     println!(
         "| idle socket, memory engine, {count} sockets | {bytes} B | ≤ {FLOOR_BYTES} B | ≤ {GOAL_BYTES} B | {verdict} |"
     );

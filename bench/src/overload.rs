@@ -15,12 +15,11 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, Operator, Queue},
+    api::{self, Queue},
     delay::Delay,
     offer::Offered,
-    process::{Child, free_port, raise_file_limit},
-    random,
-    servers::{Redis, Server, Setup},
+    process::{Child, raise_file_limit},
+    servers::{Alone, Redis, Server},
 };
 
 const EVENT: &str = "overload";
@@ -153,20 +152,9 @@ impl World {
                 (format!("redis://{}", delay.address), Some(delay))
             }
         };
-        let operator_token = random::secret()?;
-        let setup = Setup {
-            name: "queue-server",
-            listen: free_port()?,
-            ops: free_port()?,
-            store: &store,
-            state_dir: folder,
-            operator_token: &operator_token,
-            flags: Vec::new(),
-            threads: None,
-        };
-        let node = setup.start("queue-server", folder).await?;
+        let alone = Alone { store: &store, folder, threads: None, flags: vec![] };
+        let (node, operator) = alone.start("queue-server").await?;
         let http = api::client()?;
-        let operator = Operator::new(http.clone(), &node.ops_url, &operator_token);
         operator.put_queue(EVENT, &json!({"capacity": 1, "claimSeconds": 300})).await.context("creating the event")?;
         Queue::new(http.clone(), &node.url, EVENT).check(None).await.context("filling the only slot")?;
         Ok(Self { redis, _delay: delay, node, http, connections: options.connections })

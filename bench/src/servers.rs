@@ -13,7 +13,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::process::{Child, find_program, free_port};
+use crate::{
+    api::{self, Operator},
+    process::{Child, find_program, free_port},
+    random,
+};
 
 /// How long a server may take until it is ready.
 const READY_WAIT: Duration = Duration::from_secs(30);
@@ -71,6 +75,39 @@ impl Setup<'_> {
         let mut server = Server { child, url, ops_url };
         server.wait_ready().await?;
         Ok(server)
+    }
+}
+
+/// A server that a measurement needs for itself, on free ports, and its operator.
+#[derive(Clone, Debug)]
+pub struct Alone<'a> {
+    /// `memory` or a Redis URL.
+    pub store: &'a str,
+    /// For its state and its log.
+    pub folder: &'a Path,
+    /// Worker threads of the runtime; all processors if `None`.
+    pub threads: Option<usize>,
+    /// Further flags.
+    pub flags: Vec<String>,
+}
+
+impl Alone<'_> {
+    /// Starts `binary` and waits until it is ready.
+    pub async fn start(self, binary: &str) -> Result<(Server, Operator)> {
+        let token = random::secret()?;
+        let setup = Setup {
+            name: binary,
+            listen: free_port()?,
+            ops: free_port()?,
+            store: self.store,
+            state_dir: self.folder,
+            operator_token: &token,
+            flags: self.flags,
+            threads: self.threads,
+        };
+        let server = setup.start(binary, self.folder).await?;
+        let operator = Operator::new(api::client()?, &server.ops_url, &token);
+        Ok((server, operator))
     }
 }
 

@@ -44,6 +44,16 @@ struct Advice {
 }
 
 impl Socket {
+    /// Connects, joins an event and waits for what the server says to that.
+    pub async fn joined(url: &str, event: &EventId) -> Result<Self> {
+        let mut socket = Self::connect(url).await?;
+        socket.join(event, None).await?;
+        match socket.next().await? {
+            Incoming::Message(_) => Ok(socket),
+            Incoming::Closed(code) => bail!("a socket was closed at its join ({code:?})"),
+        }
+    }
+
     /// Connects to the queue server at `url` (`http://host:port`).
     pub async fn connect(url: &str) -> Result<Self> {
         let host = url.strip_prefix("http://").context("the queue's URL must begin with http://")?;

@@ -10,7 +10,12 @@ mod scene;
 use anyhow::{Context, Result, ensure};
 
 use self::scene::{Cost, Scene, Tokens};
-use crate::{figures::median, process::find_program, tokens, wrk::load::Turns};
+use crate::{
+    figures::{median, said},
+    process::find_program,
+    tokens,
+    wrk::load::Turns,
+};
 
 /// How long to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,13 +66,7 @@ impl Rounds {
 }
 
 fn verdict(name: &str, against: &str, ratio: f64, floor: f64, goal: f64) {
-    let said = if ratio <= goal {
-        "goal reached"
-    } else if ratio <= floor {
-        "floor kept"
-    } else {
-        "**floor MISSED**"
-    };
+    let said = said(ratio, floor, goal);
     println!("| {name} | {against} | {ratio:.2} | {floor} | {goal} | {said} |");
 }
 

@@ -21,9 +21,8 @@ use crate::{
     api::{self, Operator, Tickets, hall},
     figures::micros,
     hello::Hello,
-    process::free_port,
     random,
-    servers::{Redis, Server, Setup},
+    servers::{Alone, Redis, Server},
     wrk::load::{Load, Script, Turns},
 };
 
@@ -57,7 +56,7 @@ pub struct Cost {
 
 pub struct Scene {
     folder: PathBuf,
-    operator_token: String,
+    operator: Operator,
     signer: ActiveSigner,
     load: Load,
     turns: Turns,
@@ -72,7 +71,6 @@ pub struct Scene {
 impl Scene {
     /// Starts the servers.
     pub async fn set(wrk: PathBuf, folder: &Path, turns: Turns) -> Result<Self> {
-        let operator_token = random::secret()?;
         let seed: [u8; 32] = random::secret()?.as_bytes()[..32].try_into()?;
         let signer = ActiveSigner::new("usher", "tickets", SigningKey::from_seed(&seed)?);
         let jwks = folder.join("jwks.json");
@@ -80,19 +78,8 @@ impl Scene {
         let queue_redis = Redis::start("redis-queue", folder).await?;
         let redis = Redis::start("redis-tickets", folder).await?;
         let flags = vec![format!("--jwks={}", jwks.display()), format!("--queue={}", queue_redis.url())];
-        let (listen, ops, store) = (free_port()?, free_port()?, redis.url());
-        let (name, operator) = ("ticket-server", operator_token.as_str());
-        let setup = Setup {
-            name,
-            listen,
-            ops,
-            store: &store,
-            state_dir: folder,
-            operator_token: operator,
-            flags,
-            threads: Some(1),
-        };
-        let tickets = setup.start("ticket-server", folder).await?;
+        let alone = Alone { store: &redis.url(), folder, threads: Some(1), flags };
+        let (tickets, operator) = alone.start("ticket-server").await?;
         Ok(Self {
             folder: folder.to_owned(),
             signer,
@@ -103,7 +90,7 @@ impl Scene {
             tickets,
             hello: None,
             http: api::client()?,
-            operator_token,
+            operator,
             keys_rounds: 0,
         })
     }
@@ -136,8 +123,7 @@ impl Scene {
 
     async fn put_event(&self, event: &str, seats: u32) -> Result<()> {
         let body = hall("Bench", "2030-06-01T20:00:00.000Z", &[("A", seats / SEATS_PER_ROW, SEATS_PER_ROW, 1_000)]);
-        let operator = Operator::new(self.http.clone(), &self.tickets.ops_url, &self.operator_token);
-        operator.put_event(event, &body).await.context("creating the event")?;
+        self.operator.put_event(event, &body).await.context("creating the event")?;
         Ok(())
     }
 

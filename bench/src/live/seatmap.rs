@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ticket_server, verdict};
+use super::verdict;
 use crate::{
-    api::{self, Operator, hall},
+    api::{self, hall},
     figures::{median, micros},
     hello::Hello,
     process::find_program,
-    servers::{Redis, Server},
+    servers::{Alone, Redis, Server},
     wrk::load::{Load, Turns},
 };
 
@@ -31,10 +31,11 @@ pub async fn run(options: Options) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let wrk = find_program("wrk").context("wrk is not installed")?;
     let redis = Redis::start("redis", folder.path()).await?;
-    let (server, token) = ticket_server(folder.path(), &redis.url(), vec![]).await?;
+    let alone = Alone { store: &redis.url(), folder: folder.path(), threads: Some(1), flags: vec![] };
+    let (server, operator) = alone.start("ticket-server").await?;
     let http = api::client()?;
     let seats = hall("Stadium", "2031-06-01T20:00:00.000Z", &[("A", options.rows, 200, 5_000)]);
-    Operator::new(http.clone(), &server.ops_url, &token).put_event(EVENT, &seats).await?;
+    operator.put_event(EVENT, &seats).await?;
     let url = format!("{}/api/v1/seats/events/{EVENT}", server.url);
     let length = compressed_length(&http, &url).await?;
     let hello = Hello::start(&http, length, folder.path()).await?;

@@ -10,13 +10,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{fanout::Readers, ticket_server, verdict};
+use super::{fanout::Readers, verdict};
 use crate::{
-    api::{self, Operator, Queue, Tickets, hall},
+    api::{self, Queue, Tickets, hall},
     figures::{median, micros},
     process::{Child, free_port, raise_file_limit},
-    random,
-    servers::{Server, Setup},
+    servers::{Alone, Server},
 };
 
 const FLOOR: f64 = 1.8;
@@ -48,21 +47,11 @@ struct Sale {
 
 impl Sale {
     async fn open(folder: &Path) -> Result<Self> {
-        let operator = random::secret()?;
-        let setup = Setup {
-            name: "queue-server",
-            listen: free_port()?,
-            ops: free_port()?,
-            store: "memory",
-            state_dir: folder,
-            operator_token: &operator,
-            flags: vec![],
-            threads: Some(1),
-        };
-        let queue = setup.start("queue-server", folder).await?;
+        let alone = |flags| Alone { store: "memory", folder, threads: Some(1), flags };
+        let (queue, operator) = alone(vec![]).start("queue-server").await?;
         let http = api::client()?;
         let policy = json!({"capacity": 10, "activeTtlSeconds": 3600, "claimSeconds": 3600});
-        Operator::new(http.clone(), &queue.ops_url, &operator).put_queue(EVENT, &policy).await?;
+        operator.put_queue(EVENT, &policy).await?;
         let status = Queue::new(http.clone(), &queue.url, EVENT).check(None).await?;
         let token = serde_json::to_value(&status)?["activeToken"].as_str().context("not admitted")?.to_owned();
         let flags = vec![
@@ -70,9 +59,9 @@ impl Sale {
             format!("--queue={}", queue.ops_url),
             "--live-max=40000".to_owned(),
         ];
-        let (tickets, operator) = ticket_server(folder, "memory", flags).await?;
+        let (tickets, operator) = alone(flags).start("ticket-server").await?;
         let seats = hall("Stadium", "2031-06-01T20:00:00.000Z", &[("A", 10, 20, 5_000)]);
-        Operator::new(http.clone(), &tickets.ops_url, &operator).put_event(EVENT, &seats).await?;
+        operator.put_event(EVENT, &seats).await?;
         let visitor = Tickets::new(http, &tickets.url, EVENT);
         Ok(Self { queue, tickets, visitor, token, held: None })
     }

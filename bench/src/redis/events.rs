@@ -17,13 +17,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Figure, verdict};
 use crate::{
     api::{self, Operator, Queue},
-    process::{free_port, raise_file_limit},
-    random,
+    figures::{Figure, verdict},
+    process::raise_file_limit,
     reads::{command_stats, difference},
-    servers::{Redis, Server, Setup},
+    servers::{Alone, Redis, Server},
     socket::{Incoming, Socket},
 };
 
@@ -166,19 +165,8 @@ fn name(number: u64) -> String {
 impl World {
     async fn start(folder: &Path, seconds: u64) -> Result<Self> {
         let redis = Redis::start("redis", folder).await?;
-        let token = random::secret()?;
-        let setup = Setup {
-            name: "queue-server",
-            listen: free_port()?,
-            ops: free_port()?,
-            store: &redis.url(),
-            state_dir: folder,
-            operator_token: &token,
-            flags: vec![],
-            threads: None,
-        };
-        let server = setup.start("queue-server", folder).await?;
-        let operator = Operator::new(api::client()?, &server.ops_url, &token);
+        let alone = Alone { store: &redis.url(), folder, threads: None, flags: vec![] };
+        let (server, operator) = alone.start("queue-server").await?;
         Ok(Self { redis, server, operator, seconds })
     }
 
@@ -214,7 +202,8 @@ impl World {
     /// Opens sockets of one event. The last to join tells when the line that it was shown was read.
     async fn open(&self, number: u64, count: u64, tell: Option<&Pushes>, sockets: &mut JoinSet<()>) -> Result<()> {
         let event = EventId::new(&name(number)).context("the event's id")?;
-        let mut opened = stream::iter(0..count).map(|_| join(&self.server.url, &event)).buffer_unordered(AT_ONCE);
+        let mut opened =
+            stream::iter(0..count).map(|_| Socket::joined(&self.server.url, &event)).buffer_unordered(AT_ONCE);
         let mut left = count;
         while let Some(socket) = opened.next().await {
             let mut socket = socket?;
@@ -247,15 +236,6 @@ impl World {
             }
             Ok(count)
         }))
-    }
-}
-
-async fn join(url: &str, event: &EventId) -> Result<Socket> {
-    let mut socket = Socket::connect(url).await?;
-    socket.join(event, None).await?;
-    match socket.next().await? {
-        Incoming::Message(_) => Ok(socket),
-        Incoming::Closed(code) => anyhow::bail!("a socket was closed at its join ({code:?})"),
     }
 }
 

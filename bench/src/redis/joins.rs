@@ -10,7 +10,8 @@ use queue_core::{
     policy::Policy,
 };
 
-use super::{Bed, Figure, Visitors, ZADD_MEMBERS, median, us, verdict, zadd};
+use super::{Bed, Visitors, ZADD_MEMBERS, zadd};
+use crate::figures::{Figure, median, us, verdict};
 
 /// How much to measure.
 #[derive(Clone, Debug, clap::Args)]

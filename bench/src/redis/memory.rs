@@ -8,7 +8,8 @@ use queue_core::{
     policy::Policy,
 };
 
-use super::{Bed, Figure, Visitors, info_number, verdict, zadd};
+use super::{Bed, Visitors, info_number, zadd};
+use crate::figures::{Figure, verdict};
 
 /// How much to measure.
 #[derive(Clone, Debug, clap::Args)]

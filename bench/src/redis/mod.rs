@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use queue_core::{
     ids::{EventId, Generation, Millis, Seq, VisitorId},
     limits::JOIN_BATCH_MAX,
@@ -178,51 +178,6 @@ pub fn own_cpu() -> Result<Duration> {
     Ok(Duration::from_nanos(ns))
 }
 
-/// The one in the middle.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Microseconds, as a number.
-pub fn us(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-/// One figure with what it must not exceed.
-#[derive(Debug)]
-pub struct Figure {
-    /// What was measured, against what.
-    pub what: String,
-    /// What was seen.
-    pub seen: f64,
-    /// The most that is allowed.
-    pub floor: f64,
-    /// What is wanted.
-    pub goal: f64,
-    /// Behind each number.
-    pub unit: &'static str,
-}
-
-/// Prints rows for `RESULTS.md`; fails if a floor was missed.
-pub fn verdict(figures: &[Figure]) -> Result<()> {
-    println!("\n| what | seen | floor | goal | |\n| --- | ---: | ---: | ---: | --- |");
-    let mut missed = Vec::new();
-    for Figure { what, seen, floor, goal, unit } in figures {
-        let said = match seen {
-            seen if seen <= goal => "goal reached",
-            seen if seen <= floor => "floor kept",
-            _ => "floor missed",
-        };
-        println!("| {what} | {seen:.4}{unit} | {floor:.4}{unit} | {goal:.4}{unit} | {said} |");
-        // NaN is missed too.
-        if said == "floor missed" {
-            missed.push(what.as_str());
-        }
-    }
-    if missed.is_empty() { Ok(()) } else { bail!("floor missed: {}", missed.join("; ")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,13 +187,6 @@ mod tests {
         assert_eq!(info_number("# CPU\r\nused_cpu_sys:0.5\r\nused_cpu_user:1.25\r\n", "used_cpu_user").unwrap(), 1.25);
         assert!(info_number("used_cpu_sys:x", "used_cpu_sys").is_err());
         assert!(info_number("", "used_cpu_sys").is_err());
-    }
-
-    #[test]
-    fn floors_are_kept_or_not() {
-        let figure = |seen| Figure { what: "it".into(), seen, floor: 2.0, goal: 1.0, unit: "" };
-        assert!(verdict(&[figure(0.5), figure(1.5)]).is_ok());
-        assert!(verdict(&[figure(2.5)]).is_err() && verdict(&[figure(f64::NAN)]).is_err());
     }
 
     #[test]

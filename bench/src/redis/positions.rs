@@ -16,7 +16,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Bed, Figure, Visitors, median, own_cpu, us, verdict};
+use super::{Bed, Visitors, own_cpu};
+use crate::figures::{Figure, median, us, verdict};
 
 /// How much to measure.
 #[derive(Clone, Debug, clap::Args)]

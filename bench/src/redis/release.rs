@@ -16,9 +16,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Figure, verdict};
 use crate::{
     api::{self, Operator, Queue},
+    figures::{Figure, verdict},
     process::{free_port, raise_file_limit},
     random,
     servers::{Redis, Server, Setup},
@@ -151,6 +151,7 @@ async fn open(options: &Options, nodes: &[Server], tell: mpsc::Sender<LetIn>, so
     Ok(())
 }
 
+/// Asks to join. The answer may be that somebody is let in: it is read where that is told.
 async fn join(url: &str, event: &EventId) -> Result<Socket> {
     let mut socket = Socket::connect(url).await?;
     socket.join(event, None).await?;

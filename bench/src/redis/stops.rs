@@ -19,7 +19,8 @@ use queue_core::{
 };
 use queue_server::node::sweep_stretch_bytes;
 
-use super::{Bed, Figure, Visitors, verdict};
+use super::{Bed, Visitors};
+use crate::figures::{Figure, verdict};
 use crate::process::find_program;
 
 /// The circumstances.

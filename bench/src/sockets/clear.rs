@@ -8,10 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::crowd;
 use crate::{
-    api::{self, Operator},
-    process::{free_port, raise_file_limit},
-    random,
-    servers::{Redis, Setup},
+    figures::said,
+    process::raise_file_limit,
+    servers::{Alone, Redis},
 };
 
 const EVENT: &str = "clear";
@@ -33,19 +32,9 @@ pub async fn run(options: Options) -> Result<()> {
     raise_file_limit();
     let folder = tempfile::tempdir()?;
     let redis = Redis::start("redis", folder.path()).await?;
-    let token = random::secret()?;
-    let setup = Setup {
-        name: "queue-server",
-        listen: free_port()?,
-        ops: free_port()?,
-        store: &redis.url(),
-        state_dir: folder.path(),
-        operator_token: &token,
-        flags: vec![format!("--sockets-max={}", options.sockets)],
-        threads: None,
-    };
-    let server = setup.start("queue-server", folder.path()).await?;
-    let operator = Operator::new(api::client()?, &server.ops_url, &token);
+    let flags = vec![format!("--sockets-max={}", options.sockets)];
+    let alone = Alone { store: &redis.url(), folder: folder.path(), threads: None, flags };
+    let (server, operator) = alone.start("queue-server").await?;
     operator.put_queue(EVENT, &json!({"capacity": 1})).await.context("creating the event")?;
     operator.order("pause", EVENT).await.context("pausing the event")?;
     let mut clients = crowd::start(&server.url, &[EVENT.to_owned()], usize::try_from(options.sockets)?, folder.path())?;
@@ -67,13 +56,7 @@ pub async fn run(options: Options) -> Result<()> {
         server.child.cpu()?.saturating_sub(cpu),
         redis.child.cpu()?.saturating_sub(redis_cpu),
     );
-    let verdict = if told <= GOAL {
-        "goal reached"
-    } else if told <= FLOOR {
-        "floor kept"
-    } else {
-        "floor **MISSED**"
-    };
+    let verdict = said(told.as_secs_f64(), FLOOR.as_secs_f64(), GOAL.as_secs_f64());
     println!(
         "| all told of a clear, {} sockets, Redis | {told:.2?} | ≤ {FLOOR:?} | ≤ {GOAL:?} | {verdict} |",
         options.sockets

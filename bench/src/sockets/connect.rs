@@ -3,12 +3,11 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{Bare, TABLE_HEAD, crowd, micros, row};
+use super::{Bare, TABLE_HEAD, crowd, row};
 use crate::{
-    api::{self, Operator},
-    process::{free_port, raise_file_limit},
-    random,
-    servers::{Redis, Server, Setup},
+    figures::micros,
+    process::raise_file_limit,
+    servers::{Alone, Redis, Server},
 };
 
 const FLOOR: f64 = 2.0;
@@ -72,19 +71,7 @@ async fn compare(options: &Options, store: &str, folder: &std::path::Path) -> Re
 }
 
 async fn start(store: &str, folder: &std::path::Path) -> Result<Server> {
-    let token = random::secret()?;
-    let setup = Setup {
-        name: "queue-server",
-        listen: free_port()?,
-        ops: free_port()?,
-        store,
-        state_dir: folder,
-        operator_token: &token,
-        flags: vec![],
-        threads: Some(1),
-    };
-    let server = setup.start("queue-server", folder).await?;
-    let operator = Operator::new(api::client()?, &server.ops_url, &token);
+    let (server, operator) = Alone { store, folder, threads: Some(1), flags: vec![] }.start("queue-server").await?;
     operator.put_queue(EVENT, &json!({"capacity": 1})).await.context("creating the event")?;
     operator.order("pause", EVENT).await.context("pausing the event")?;
     Ok(server)

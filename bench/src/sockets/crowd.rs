@@ -57,15 +57,10 @@ pub async fn run(options: Options) -> Result<()> {
 }
 
 async fn open(url: &str, event: Option<&EventId>) -> Result<Socket> {
-    let mut socket = Socket::connect(url).await?;
-    if let Some(event) = event {
-        socket.join(event, None).await?;
-        match socket.next().await? {
-            Incoming::Message(_) => {}
-            Incoming::Closed(code) => anyhow::bail!("a socket was closed at its join ({code:?})"),
-        }
+    match event {
+        Some(event) => Socket::joined(url, event).await,
+        None => Socket::connect(url).await,
     }
-    Ok(socket)
 }
 
 /// Processes with `count` sockets in all, which they open and hold.

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    figures::{median, said},
     process::{Child, free_port},
     servers::beside_us,
 };
@@ -55,36 +56,12 @@ impl Bare {
     }
 }
 
-/// The median.
-pub fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.get(middle), values.len() % 2) {
-        (Some(one), 1) => *one,
-        // Of an even number, what is between both.
-        (Some(one), _) => (values[middle - 1] + one) / 2.0,
-        (None, _) => f64::NAN,
-    }
-}
-
-/// Processor time of one of `count`, in microseconds.
-pub fn micros(time: Duration, count: u64) -> f64 {
-    time.as_secs_f64() * 1e6 / count.max(1) as f64
-}
-
 /// A row of `RESULTS.md`: what it took of ours and of the limit, beside floor and goal.
 pub fn row(what: &str, ours: &[f64], limit: &[f64], floor: f64, goal: f64) -> String {
-    let (ours, limit) = (median(ours), median(limit));
+    let (ours, limit) = (median(ours.iter().copied()), median(limit.iter().copied()));
     let ratio = ours / limit;
-    let verdict = if ratio <= goal {
-        "goal reached"
-    } else if ratio <= floor {
-        "floor kept"
-    } else {
-        "floor **MISSED**"
-    };
-    format!("| {what} | {ours:.1} µs | {limit:.1} µs | {ratio:.2} | ≤ {floor} | ≤ {goal} | {verdict} |")
+    let said = said(ratio, floor, goal);
+    format!("| {what} | {ours:.1} µs | {limit:.1} µs | {ratio:.2} | ≤ {floor} | ≤ {goal} | {said} |")
 }
 
 /// The head of a table of [`row`]s.
@@ -94,13 +71,6 @@ pub const TABLE_HEAD: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians_are_in_the_middle() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(&[]).is_nan());
-    }
 
     #[test]
     fn a_row_says_what_was_kept() {

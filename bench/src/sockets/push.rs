@@ -6,12 +6,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Bare, TABLE_HEAD, bare::position_frame, crowd, micros, row};
+use super::{Bare, TABLE_HEAD, bare::position_frame, crowd, row};
 use crate::{
-    api::{self, Operator, Queue},
-    process::{Child, free_port, raise_file_limit},
-    random,
-    servers::{Server, Setup},
+    api::{self, Queue},
+    figures::{median, micros},
+    process::{Child, raise_file_limit},
+    servers::{Alone, Server},
 };
 
 const FLOOR: f64 = 1.7;
@@ -75,7 +75,7 @@ pub async fn run(options: Options) -> Result<()> {
         options.sockets,
         options.rounds,
         options.seconds,
-        super::median(&delivered) * 100.0,
+        median(delivered) * 100.0,
     );
     println!("{TABLE_HEAD}");
     println!("{}", row("pushed position, beside bare `send`", &our_us, &bare_us, FLOOR, GOAL));
@@ -90,19 +90,9 @@ pub async fn run(options: Options) -> Result<()> {
 
 impl Ours {
     async fn start(options: &Options, folder: &std::path::Path) -> Result<Self> {
-        let token = random::secret()?;
-        let setup = Setup {
-            name: "queue-server",
-            listen: free_port()?,
-            ops: free_port()?,
-            store: "memory",
-            state_dir: folder,
-            operator_token: &token,
-            flags: vec![format!("--sockets-max={}", options.sockets + 100)],
-            threads: Some(1),
-        };
-        let server = setup.start("queue-server", folder).await?;
-        let operator = Operator::new(api::client()?, &server.ops_url, &token);
+        let flags = vec![format!("--sockets-max={}", options.sockets + 100)];
+        let (server, operator) =
+            Alone { store: "memory", folder, threads: Some(1), flags }.start("queue-server").await?;
         let events = usize::try_from(options.sockets)?.div_ceil(SOCKETS_PER_EVENT);
         let leaving = options.rounds * (options.seconds + 1);
         let mut heads = Vec::new();
