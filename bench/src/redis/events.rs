@@ -41,13 +41,15 @@ pub struct Options {
     /// Sockets of the first.
     #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u64).range(10..=50_000))]
     crowd: u64,
-    /// Each measurement takes so long.
+    /// Looks at lines with waiters are timed for so long.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=300))]
     seconds: u64,
 }
 
 /// A line is looked at each tick for a while after it was made.
 const SETTLE: Duration = Duration::from_secs(20);
+/// A line in which nobody is is looked at twice a minute: each of them twice or three times in this.
+const IDLE: Duration = Duration::from_secs(70);
 /// Requests under way at a time.
 const AT_ONCE: usize = 32;
 /// Pushes that wait to be counted, at most.
@@ -66,14 +68,13 @@ struct World {
     redis: Redis,
     server: Server,
     operator: Operator,
-    seconds: u64,
 }
 
 /// Measures one after the other and prints a table.
 pub async fn run(options: Options) -> Result<()> {
     raise_file_limit();
     let folder = tempfile::tempdir()?;
-    let world = World::start(folder.path(), options.seconds).await?;
+    let world = World::start(folder.path()).await?;
     let none = world.measure().await?;
     world.create(&options).await?;
     sleep(SETTLE).await;
@@ -163,23 +164,23 @@ fn name(number: u64) -> String {
 }
 
 impl World {
-    async fn start(folder: &Path, seconds: u64) -> Result<Self> {
+    async fn start(folder: &Path) -> Result<Self> {
         let redis = Redis::start("redis", folder).await?;
         let alone = Alone { store: &redis.url(), folder, threads: None, flags: vec![] };
         let (server, operator) = alone.start("queue-server").await?;
-        Ok(Self { redis, server, operator, seconds })
+        Ok(Self { redis, server, operator })
     }
 
     async fn measure(&self) -> Result<Second> {
         let before = (self.server.child.cpu()?, self.redis.child.cpu()?, command_stats(&self.redis).await?);
-        sleep(Duration::from_secs(self.seconds)).await;
+        sleep(IDLE).await;
         let after = (self.server.child.cpu()?, self.redis.child.cpu()?, command_stats(&self.redis).await?);
-        let each = |duration: Duration| duration.as_secs_f64() * 1e6 / self.seconds as f64;
+        let each = |duration: Duration| duration.as_secs_f64() * 1e6 / IDLE.as_secs_f64();
         let scripts = difference(&before.2, &after.2).get("evalsha").copied().unwrap_or(0);
         Ok(Second {
             node_us: each(after.0 - before.0),
             redis_us: each(after.1 - before.1),
-            scripts: scripts as f64 / self.seconds as f64,
+            scripts: scripts as f64 / IDLE.as_secs_f64(),
         })
     }
 
