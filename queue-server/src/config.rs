@@ -108,9 +108,9 @@ pub const OWN: &[Setting] = &[
         "join-batch",
         "USHER_JOIN_BATCH",
         "COUNT",
-        "Joins that go to Redis in one call, at most (1-128); with 1 each goes by itself",
+        "Joins that go to Redis in one call, at most (1-112); with 1 each goes by itself",
     )
-    .or("128"),
+    .or("112"),
     Setting::value(
         "address-joins-per-minute",
         "USHER_ADDRESS_JOINS_PER_MINUTE",

@@ -24,8 +24,8 @@ pub struct Options {
     waiting: u64,
 }
 
-/// Members joined in batches in one round, and by ZADD.
-const BATCHED: usize = 50 * ZADD_MEMBERS;
+/// Members joined in batches in one round, and by ZADD: all batches of both are full.
+const BATCHED: usize = JOIN_BATCH_MAX / 2 * ZADD_MEMBERS;
 /// Joins of one call each in one round.
 const SINGLE: usize = 2_000;
 /// Batches of admissions in one round.
