@@ -122,6 +122,16 @@ impl<T> Chunk<T> {
                 before += u64::from(present.count_ones());
                 continue;
             }
+            if present == u64::MAX {
+                // Nobody of these has left, as at first in every rush: where a rank is in the word says who is before.
+                each_bit(mine, |bit| {
+                    let nth = u64::from(bit ^ 7);
+                    let spot = Spot { rank: Rank(rank + nth), place: Some(before + nth + 1) };
+                    things.next().map(|thing| visit(thing, spot))
+                });
+                before += WORD_RANKS;
+                continue;
+            }
             let upto = upto_each(present);
             let place = |bit: u32| before + u64::from(upto[bit as usize]);
             let spot = |bit: u32, place| Spot { rank: Rank(rank + u64::from(bit ^ 7)), place };
