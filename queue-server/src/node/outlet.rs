@@ -97,8 +97,9 @@ pub struct Outlet {
     inner: Mutex<Inner>,
 }
 
+/// What is seldom there takes one word of an idle socket.
 #[derive(Debug, Default)]
-struct Rest(Vec<u8>);
+struct Kept(Vec<u8>);
 
 #[derive(Debug)]
 struct Inner {
@@ -106,9 +107,9 @@ struct Inner {
     tcp: Option<OwnedWriteHalf>,
     waker: Option<Waker>,
     /// What the system did not take of frames that were begun; not there while there is none.
-    rest: Option<Box<Rest>>,
+    rest: Option<Box<Kept>>,
     /// A whole frame that is next: the last word wins.
-    next: Option<Box<[u8]>>,
+    next: Option<Box<Kept>>,
     last: Option<Box<Last>>,
     ping: bool,
     /// Something else is said first: what the node says waits.
@@ -178,7 +179,7 @@ impl Outlet {
                 return;
             }
             if inner.corked || inner.rest.is_some() {
-                inner.next = Some(frame.into());
+                inner.next = Some(Box::new(Kept(frame.to_vec())));
             } else {
                 inner.write(frame);
             }
@@ -274,7 +275,7 @@ impl Outlet {
                 return Turn::Last(*last);
             }
             if let Some(next) = inner.next.take() {
-                inner.write(&next);
+                inner.write(&next.0);
             } else if std::mem::take(&mut inner.ping) {
                 inner.write(&PING);
             } else {
@@ -292,7 +293,7 @@ impl Outlet {
         }
         let word = match (inner.last.take(), inner.next.take()) {
             (Some(last), _) => Word::Last(*last),
-            (None, Some(frame)) => Word::Frame(frame),
+            (None, Some(frame)) => Word::Frame(frame.0.into()),
             (None, None) if std::mem::take(&mut inner.ping) => Word::Ping,
             (None, None) => return Poll::Pending,
         };
@@ -338,7 +339,7 @@ impl Inner {
         if left.is_empty() {
             return;
         }
-        let Rest(rest) = &mut **self.rest.get_or_insert_default();
+        let Kept(rest) = &mut **self.rest.get_or_insert_default();
         if rest.len() + left.len() > REST_BYTES_MAX {
             self.gone = true;
         } else {
@@ -348,7 +349,7 @@ impl Inner {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let Some(tcp) = self.tcp.as_mut().filter(|_| !self.gone) else { return Poll::Ready(Err(Gone)) };
-        while let Some(Rest(rest)) = self.rest.as_deref_mut() {
+        while let Some(Kept(rest)) = self.rest.as_deref_mut() {
             match Pin::new(&mut *tcp).poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) if count == rest.len() => self.rest = None,
                 Poll::Ready(Ok(count)) => drop(rest.drain(..count)),
@@ -364,7 +365,7 @@ impl Inner {
 }
 
 /// There are as many as open sockets.
-const _: () = assert!(size_of::<Outlet>() <= 112);
+const _: () = assert!(size_of::<Outlet>() <= 96);
 
 #[cfg(test)]
 mod tests {
