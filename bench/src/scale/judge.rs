@@ -264,14 +264,14 @@ fn memory(verdict: &mut Verdict, results: &Results, last: &Moment) {
     let seen =
         format!("{:.0} MiB resident, {:.1} KiB per waiter", all / MIB, all / 1024.0 / last.waiting.max(1) as f64);
     verdict.figure("nodes, memory", seen);
-    let store = results.memory;
-    let line = store.used.saturating_sub(store.of_the_gone) as f64;
+    let (used, gone) = (results.memory.used, results.of_the_gone);
     let seen = format!(
-        "{:.0} MiB, {:.0} of it kept of the {} who have gone; {:.0} B per waiter",
-        store.used as f64 / MIB,
-        store.of_the_gone as f64 / MIB,
+        "{:.0} MiB, {:.0} of it kept of the {} who have gone, {:.0} B each; {:.0} B per waiter",
+        used as f64 / MIB,
+        gone as f64 / MIB,
         results.counts.released,
-        line / results.counts.waiting.max(1) as f64
+        gone as f64 / results.counts.released.max(1) as f64,
+        used.saturating_sub(gone) as f64 / results.counts.waiting.max(1) as f64
     );
     verdict.figure("Redis, memory", seen);
 
@@ -290,10 +290,7 @@ fn memory(verdict: &mut Verdict, results: &Results, last: &Moment) {
     let most = of_nodes.fold(f64::NEG_INFINITY, f64::max);
     let ok = most <= GROWTH_PERCENT_MAX;
     verdict.row(Kind::Timing, "nodes, memory flat", format!("{most:+.1} % at most"), &bound, ok);
-    let redis = growth(&|moment| {
-        let memory = moment.memory?;
-        Some(memory.used.saturating_sub(memory.of_the_gone) as f64)
-    });
+    let redis = growth(&|moment| Some(moment.memory?.lasting as f64));
     let seen = format!("{redis:+.1} %, without what is kept of who has gone");
     verdict.row(Kind::Timing, "Redis, memory flat", seen, &bound, redis <= GROWTH_PERCENT_MAX);
 }

@@ -1,6 +1,6 @@
 //! What each process costs over time, and what the store says of the line.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use queue_core::{ids::EventId, keys::LineKeys};
 use serde::Serialize;
 
@@ -69,8 +69,8 @@ pub struct Counts {
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
     pub used: u64,
-    /// Of it, what is kept of those who have gone: for an hour or two, and the capped stream of ended sessions.
-    pub of_the_gone: u64,
+    /// What it takes, by its own estimate, but for what is kept of those who have gone.
+    pub lasting: u64,
 }
 
 /// Asks the store.
@@ -114,19 +114,54 @@ impl Meter {
         self.connection.command(&["ZCARD", &self.keys.active]).await?.number().context("not a number")
     }
 
-    /// What the store's memory is used for.
+    /// What the store's memory is used for: beside what it needs for itself, every key is added up but those of
+    /// [`Meter::gone`]. To take those off the whole would not do: they soon are the most of it, and Redis takes an
+    /// entry for eight bytes less than its allocator gives it.
     pub async fn memory(&mut self) -> Result<Memory> {
-        let Self { connection, keys } = self;
-        let info = connection.command(&["INFO", "memory"]).await?;
-        let line = info.text().unwrap_or_default().lines().find_map(|line| line.strip_prefix("used_memory:"));
-        let used = line.and_then(|bytes| bytes.trim().parse().ok()).context("no used_memory")?;
-        let mut of_the_gone = 0;
-        // By default five members stand for all, which is some in a hundred off.
-        for key in [&keys.ended, &keys.ended_old, &keys.session_ended] {
-            of_the_gone +=
-                connection.command(&["MEMORY", "USAGE", key, "SAMPLES", "1000"]).await?.number().unwrap_or(0);
+        let [used, mut lasting] = self.info(["used_memory", "used_memory_overhead"]).await?;
+        let gone = self.gone().map(str::to_owned);
+        let mut cursor = "0".to_owned();
+        loop {
+            let reply = self.connection.command(&["SCAN", &cursor, "COUNT", "1000"]).await?;
+            let [next, keys] = reply.list() else { bail!("an odd reply: {reply:?}") };
+            for key in keys.list().iter().filter_map(Reply::text).filter(|key| !gone.iter().any(|gone| gone == key)) {
+                // By default five members stand for all, which is some in a hundred off.
+                let usage = self.connection.command(&["MEMORY", "USAGE", key, "SAMPLES", "1000"]).await?;
+                lasting += usage.number().unwrap_or(0);
+            }
+            cursor = next.text().context("no cursor")?.to_owned();
+            if cursor == "0" {
+                return Ok(Memory { used, lasting });
+            }
         }
-        Ok(Memory { used, of_the_gone })
+    }
+
+    /// What is kept of those who have gone: two logs, which take turns each hour, and a capped stream.
+    fn gone(&self) -> [&str; 3] {
+        [&self.keys.ended, &self.keys.ended_old, &self.keys.session_ended]
+    }
+
+    /// Bytes of what is kept of those who have gone: takes it away and sees what is left. At the very end.
+    pub async fn forget_the_gone(&mut self) -> Result<u64> {
+        let [before] = self.info(["used_memory"]).await?;
+        let [ended, ended_old, log] = self.gone().map(str::to_owned);
+        self.connection.command(&["DEL", &ended, &ended_old, &log]).await?;
+        let [after] = self.info(["used_memory"]).await?;
+        Ok(before.saturating_sub(after))
+    }
+
+    /// Numbers of `INFO memory`.
+    async fn info<const N: usize>(&mut self, fields: [&str; N]) -> Result<[u64; N]> {
+        let info = self.connection.command(&["INFO", "memory"]).await?;
+        let number = |field: &str| {
+            let line = info.text()?.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            line?.trim().parse().ok()
+        };
+        let mut numbers = [0; N];
+        for (into, field) in numbers.iter_mut().zip(fields) {
+            *into = number(field).with_context(|| format!("INFO has no {field}"))?;
+        }
+        Ok(numbers)
     }
 
     /// Everybody in line, in order: their numbers.

@@ -73,7 +73,7 @@ fn memory(moments: &[&Moment]) -> Vec<Line> {
         .collect();
     let without = moments.iter().filter_map(|moment| {
         let memory = moment.memory?;
-        Some((moment.second, memory.used.saturating_sub(memory.of_the_gone) as f64 / MIB))
+        Some((moment.second, memory.lasting as f64 / MIB))
     });
     lines.push(Line::new("redis, who waits", without));
     lines

@@ -128,6 +128,7 @@ fn whole(plan: &Plan, machine: &Machine, results: &Results, verdict: &Verdict) -
         "counts": results.counts,
         "activeMax": results.record.active_max,
         "storeMemory": results.memory,
+        "storeBytesOfTheGone": results.of_the_gone,
         "fillSeconds": results.fill_seconds,
         "troubles": results.troubles,
         "moments": results.moments,

@@ -77,6 +77,8 @@ pub struct Results {
     pub counts: Counts,
     pub line: Vec<u64>,
     pub memory: Memory,
+    /// Bytes that the store keeps of those who have gone.
+    pub of_the_gone: u64,
     pub fill_seconds: f64,
 }
 
@@ -140,6 +142,7 @@ impl Run<'_> {
         let counts = self.meter.counts().await?;
         let line = self.meter.line().await?;
         let memory = self.meter.memory().await?;
+        let of_the_gone = self.meter.forget_the_gone().await?;
         let mut troubles = BTreeMap::new();
         for (name, count) in self.reports.iter().flatten().flat_map(|report| &report.troubles) {
             *troubles.entry(name.clone()).or_default() += count;
@@ -158,6 +161,7 @@ impl Run<'_> {
             counts,
             line,
             memory,
+            of_the_gone,
             fill_seconds,
         })
     }
