@@ -29,6 +29,11 @@ if #BYTES > 0 and age >= 0 and age <= 2 then
     redis.call('DEL', SCRATCH, SCRATCH2)
   end
   redis.call('SETRANGE', SEEN, first, bytes)
+  if age > 0 then
+    -- A string that grew has room for as much again, and in a period that is over there is little to come: this makes
+    -- it anew, as long as it is.
+    redis.call('BITOP', 'OR', SEEN, SEEN)
+  end
   redis.call('PEXPIRE', SEEN, (meta[2] + 2) * SEEN_PERIOD_MS)
 end
 return {OK, now, meta[1]}

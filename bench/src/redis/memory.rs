@@ -41,10 +41,13 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let joined = used(&ours).await? - ours_before;
     let bytes = (batches * JOIN_BATCH_MAX as u64 / 8) as usize + 1;
+    let heard = |period| Command::Seen { period, first_byte: 0, bytes: vec![0xff; bytes] };
     for _ in 0..periods {
         ours.time.pass(SEEN_PERIOD_MS);
         let period = ours.time.now().period();
-        ours.apply(Command::Seen { period, first_byte: 0, bytes: vec![0xff; bytes] }).await?;
+        // Whom a node heard at the end of a period is told once that is over.
+        ours.apply(heard(period - 1)).await?;
+        ours.apply(heard(period)).await?;
     }
     let (alone_used, ours_used) = (used(&alone).await? - alone_before, used(&ours).await? - ours_before);
     let count = (batches * JOIN_BATCH_MAX as u64) as f64;
