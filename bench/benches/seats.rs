@@ -1,14 +1,18 @@
-//! The model of a sale: a hold of four seats, taken and given back, and one that is refused.
+//! The model of a sale: a hold of four seats, taken and given back, one that is refused, and the best four of a hall.
 #![forbid(unsafe_code)]
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bench::api::hall;
 use criterion::{Criterion, criterion_group, criterion_main};
 use queue_core::ids::{EventId, Generation, Jti, Millis, Seq, VisitorId};
 use ticket_server::{
-    ids::{Epoch, ReservationId},
+    ids::{Epoch, ReservationId, TicketTypeId},
     limits::PAST_KEPT_MS,
-    model::{Command, Outcome, Sale, Shape, Taking, Wanted, Wish},
+    model::{
+        Command, EventBody, Hall, Outcome, Sale, SeatBits, Shape, Taking, Wanted, Wish,
+        best::{Floor, Plan},
+    },
 };
 
 const NOW: Millis = Millis(1_800_000_000_000);
@@ -74,5 +78,26 @@ fn hold(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hold);
+/// A hall of rows of 200, of which the first half is sold but for a seat here and there.
+fn best(criterion: &mut Criterion) {
+    const ROWS: u32 = 100;
+    const ROW: u32 = 200;
+    let body = EventBody::from_json(hall("Hall", "2031-06-01T20:00:00.000Z", &[("A", ROWS, ROW, 5_000)]));
+    let hall = Hall::new(EventId::new("demo").expect("a valid id"), body.expect("a valid event")).expect("a hall");
+    let mut floor = Floor::new(Arc::new(Plan::new(&hall)), &SeatBits::new((ROWS * ROW) as usize));
+    let sold: Vec<u32> = (0..ROWS * ROW / 2).filter(|seat| seat % 7 != 0).collect();
+    floor.mark(&sold, false);
+    let kind = TicketTypeId::new("type-A").expect("a valid id");
+    let mut group = criterion.benchmark_group("seats");
+    group.bench_function(format!("choose the best four of {}, take them and give them back", ROWS * ROW), |bencher| {
+        bencher.iter(|| {
+            let seats = floor.choose(&kind, 4, true).expect("half of the hall is free");
+            floor.mark(&seats, false);
+            floor.mark(&seats, true)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, hold, best);
 criterion_main!(benches);

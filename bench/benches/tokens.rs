@@ -1,11 +1,12 @@
-//! Place tokens and active tokens: signing and verifying.
+//! Place tokens and active tokens: signing, verifying, and knowing one again.
 #![forbid(unsafe_code)]
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
+    service::checked::CheckedActive,
     token::{
         active::{ActiveGrant, ActiveSigner, ActiveVerifier},
         keys::SigningKey,
@@ -34,7 +35,7 @@ fn place(criterion: &mut Criterion) {
 fn active(criterion: &mut Criterion) {
     let key = SigningKey::from_seed(&[3; 32]).expect("any seed makes a key");
     let signer = ActiveSigner::new("usher", "tickets", key);
-    let verifier = ActiveVerifier::new("usher", "tickets", [signer.public()]);
+    let verifier = Arc::new(ActiveVerifier::new("usher", "tickets", [signer.public()]));
     let grant = ActiveGrant {
         visitor: VisitorId::anonymous([9; 16]),
         event: EventId::new("demo").expect("a valid id"),
@@ -46,7 +47,10 @@ fn active(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("active token");
     group.bench_function("sign", |bencher| bencher.iter(|| signer.sign(black_box(&grant))));
     group.bench_function("verify", |bencher| bencher.iter(|| verifier.verify(black_box(&token), NOW)));
+    let checked = CheckedActive::default();
+    group.bench_function("verify again", |bencher| bencher.iter(|| checked.check(black_box(&token), &verifier, NOW)));
     group.finish();
+    assert!(checked.check(&token, &verifier, NOW).is_some(), "the remembered token is a good one");
     assert!(verifier.verify(&token, NOW).is_ok(), "the verified token is a good one");
 }
 

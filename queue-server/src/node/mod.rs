@@ -8,7 +8,7 @@ mod answer;
 mod audit;
 mod backlog;
 mod following;
-mod frames;
+pub mod frames;
 mod heard;
 mod joins;
 mod keys;
