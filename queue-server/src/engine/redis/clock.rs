@@ -2,7 +2,7 @@
 //! steady clock. The node's wall clock plays no part but before the first reply, when there is no other: tokens
 //! are judged then too, and must not be called bad because the store is away.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use queue_core::ids::Millis;
@@ -11,6 +11,9 @@ use crate::clock;
 
 /// A reply that is behind by no more was overtaken by another one; by more, the store's clock was set back.
 const OVERTAKEN_MS_MAX: u64 = 2_000;
+/// It was overtaken by one that came a moment ago: if there was none, the store's clock goes slower, or was set back a
+/// little.
+const OVERTAKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// An estimate of the store's time, never ahead of it. `None`: it has told nothing yet.
 #[derive(Debug)]
@@ -24,11 +27,15 @@ impl StoreClock {
 
     /// The store has told its time.
     pub fn heard(&self, told: Millis) {
-        let at = Instant::now();
+        self.heard_at(told, Instant::now());
+    }
+
+    fn heard_at(&self, told: Millis, at: Instant) {
         let mut known = self.0.lock();
         let overtaken = known.is_some_and(|known| {
             let estimate = reckon(known, at);
-            told < estimate && estimate.since(told) <= OVERTAKEN_MS_MAX
+            let lately = at.saturating_duration_since(known.0) < OVERTAKEN_WITHIN;
+            lately && told < estimate && estimate.since(told) <= OVERTAKEN_MS_MAX
         });
         if !overtaken {
             *known = Some((at, told));
@@ -57,6 +64,22 @@ mod tests {
         // However far the two are apart, the store is believed at once.
         clock.heard(Millis(clock::now().0 - 1_000));
         assert!(clock::now().since(clock.now()) >= 1_000);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_a_little_is_believed_after_a_moment() {
+        let (clock, at) = (StoreClock::new(), Instant::now());
+        let later = |ms| at + Duration::from_millis(ms);
+        clock.heard_at(Millis(1_000_000), at);
+        // All replies are a second and a half behind what this node reckons.
+        for ms in (100..=900).step_by(100) {
+            clock.heard_at(Millis(998_500 + ms), later(ms));
+            assert_eq!(reckon(clock.0.lock().unwrap(), later(ms)), Millis(1_000_000 + ms), "perhaps overtaken");
+        }
+        for ms in (1_000..=3_000).step_by(100) {
+            clock.heard_at(Millis(998_500 + ms), later(ms));
+            assert_eq!(reckon(clock.0.lock().unwrap(), later(ms)), Millis(998_500 + ms));
+        }
     }
 
     #[test]
