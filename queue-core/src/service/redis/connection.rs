@@ -78,6 +78,14 @@ impl Connection {
         })
     }
 
+    /// How the server makes room by throwing keys away that nobody asked it to, if it does.
+    pub(super) async fn evicts(&self) -> Result<Option<String>, String> {
+        let memory = self.info("memory").await?;
+        let policy = field(&memory, "maxmemory_policy");
+        let evicts = !matches!(field(&memory, "maxmemory"), "" | "0") && !matches!(policy, "" | "noeviction");
+        Ok(evicts.then(|| policy.to_owned()))
+    }
+
     async fn info(&self, section: &'static str) -> Result<String, String> {
         let value = self.ask("INFO", Some(section)).await?;
         value.into_text("INFO").map_err(|error| error.to_string())

@@ -36,6 +36,14 @@ async fn open(shared: &Shared) -> Result<(Vec<Connection>, ServerIdentity), Stri
         connections.push(Connection::open(&shared.url, &shared.options, RespVersion::RESP2).await?);
     }
     let server = connections[0].identify(shared.url.is_cluster()).await?;
+    if !shared.url.is_cluster()
+        && let Some(policy) = connections[0].evicts().await?
+    {
+        warn!(
+            store = %shared.url, policy,
+            "when it is full this store throws away what it was given, places in line among it: set maxmemory-policy noeviction",
+        );
+    }
     Ok((connections, server))
 }
 

@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Event, Options, Script, Store, StoreError, StoreUrl, Value};
+use fred::types::RespVersion;
+
+use super::{Event, Options, Script, Store, StoreError, StoreUrl, Value, connection::Connection};
 use crate::service::testing::{TestRedis, TestSentinel};
 
 /// Longer than anything here takes on a busy machine.
@@ -427,4 +429,20 @@ async fn a_script_and_a_command_see_the_same_instant() {
     assert!(store.run_list_beside(&grow, ["k"], ["z"], unknown).await.is_err());
     assert_eq!(store.command("ECHO", ["x"]).await.unwrap(), Value::Bytes("x".into()));
     assert_eq!(store.command("STRLEN", ["k"]).await.unwrap(), Value::Int(103));
+}
+
+#[tokio::test]
+async fn a_store_that_evicts_is_known() {
+    let asked = async |args: &[&str]| {
+        let redis = TestRedis::start_with(args);
+        let url = StoreUrl::parse(&redis.url()).unwrap();
+        let connection = Connection::open(&url, &Options::default(), RespVersion::RESP2).await.unwrap();
+        connection.evicts().await.unwrap()
+    };
+    assert_eq!(asked(&["--maxmemory-policy", "allkeys-lru"]).await, None, "it is never full");
+    assert_eq!(asked(&["--maxmemory", "100mb"]).await, None);
+    assert_eq!(
+        asked(&["--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"]).await.as_deref(),
+        Some("volatile-ttl")
+    );
 }
