@@ -36,7 +36,7 @@ fn join(line: &mut Line, visitors: Vec<VisitorId>) -> Outcome {
 
 fn long_line(capacity: u32) -> Line {
     let policy = Policy::with_capacity(capacity);
-    let mut line = Line::new(&Configure { policy, generation: Generation(1), floor: Seq(0), closed_ms: 0 }, NOW);
+    let mut line = Line::new(&Configure::new(policy, Generation(1)), NOW);
     for batch in visitors(0, ALREADY_WAITING).chunks(JOIN_BATCH_MAX) {
         join(&mut line, batch.to_vec());
     }

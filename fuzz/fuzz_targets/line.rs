@@ -71,7 +71,9 @@ fn configure(u: &mut Unstructured<'_>) -> Result<Command> {
     };
     let generation = Generation(u.int_in_range(1..=3)?);
     let floor = Seq(*u.choose(&[0, 0, 7, 4_000])?);
-    Ok(Command::Configure(Configure { policy, generation, floor, closed_ms: *u.choose(&[0, 0, 40_000])? }))
+    let (closed_ms, stopped) = (*u.choose(&[0, 0, 40_000])?, u.ratio(1, 8)?);
+    let (paused, draining) = (stopped && u.arbitrary()?, stopped && u.arbitrary()?);
+    Ok(Command::Configure(Configure { policy, generation, floor, closed_ms, paused, draining }))
 }
 
 struct World {

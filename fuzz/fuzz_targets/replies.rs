@@ -116,7 +116,7 @@ fn commands() -> Vec<Command> {
     let (visitor, seq) = (VisitorId::new("v").expect("valid"), Seq(1));
     let policy = Policy::with_capacity(1);
     vec![
-        Command::Configure(Configure { policy, generation: Generation(1), floor: Seq(0), closed_ms: 0 }),
+        Command::Configure(Configure::new(policy, Generation(1))),
         Command::Join { visitors: vec![visitor.clone()], floor: Seq(0) },
         Command::Status(visitor.clone()),
         Command::Session(seq),

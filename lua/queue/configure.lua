@@ -1,8 +1,8 @@
 #!lua
 -- Creates the line, or replaces its policy.
 -- includes: open
--- KEYS: META WAITING PRESENT ACTIVE SESSIONS ENDED ENDED_OLD JOINED SESSION_ENDED SEEN...
--- ARGV: EXPECTED EVENT PERIOD GENERATION FLOOR CLOSED_MS POLICY CAPACITY RATE TTL_MS CLAIM_MS GRACE_MS GRACE_PERIODS MAX_WAITING REOPENS
+-- KEYS: META WAITING PRESENT ACTIVE SESSIONS ENDED ENDED_OLD JOINED SESSION_ENDED REMOVED SEEN...
+-- ARGV: EXPECTED EVENT PERIOD GENERATION FLOOR CLOSED_MS PAUSED DRAINING POLICY CAPACITY RATE TTL_MS CLAIM_MS GRACE_MS GRACE_PERIODS MAX_WAITING REOPENS
 -- reply: OK now generation created
 -- SEEN: of PERIOD, the current one, and of all before it that a grace may reach.
 if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) then
@@ -21,12 +21,12 @@ if meta then
   end
   redis.call('HINCRBY', META, 'version', 1)
 else
-  redis.call('UNLINK', WAITING, PRESENT, ACTIVE, SESSIONS, ENDED, ENDED_OLD, JOINED, unpack(SEEN))
+  redis.call('UNLINK', WAITING, PRESENT, ACTIVE, SESSIONS, ENDED, ENDED_OLD, JOINED, REMOVED, unpack(SEEN))
   redis.call('PERSIST', SESSION_ENDED)
   local closed_ms = tonumber(CLOSED_MS)
   -- The first rank is above the floor.
   local base = FLOOR - FLOOR % BITMAP_BASE_RANKS
-  redis.call('HSET', META, 'generation', GENERATION, 'version', 1, 'paused', 0, 'draining', 0, 'sold_out', 0, 'left', '',
+  redis.call('HSET', META, 'generation', GENERATION, 'version', 1, 'paused', PAUSED, 'draining', DRAINING, 'sold_out', 0, 'left', '',
     'held', '', 'stock_at', '', 'seq', FLOOR,
     'tat_us', 0, 'admit_not_before', closed_ms > 0 and now + closed_ms or 0, 'sweep_not_before', 0, 'swept', now,
     'admitted', 0, 'abandoned', 0, 'released', 0, 'expired', 0, 'rotated', now, 'last_sec', 0,

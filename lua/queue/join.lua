@@ -19,7 +19,11 @@ local capacity, rate, max_waiting = tonumber(meta[2]), tonumber(meta[3]), tonumb
 local paused, sold_out = meta[7] == '1', meta[14] == '1'
 local closed = sold_out or meta[8] == '1'
 local tat_us, admit_not_before = tonumber(meta[10]), tonumber(meta[11])
-local seq = math.max(tonumber(meta[9]), tonumber(FLOOR))
+local seq = tonumber(meta[9])
+if tonumber(FLOOR) > seq then
+  -- Somebody has seen a number that this line has not handed out: it is older than it was, and others may have seen more.
+  seq = FLOOR + SEQ_BEHIND_GAP
+end
 local expires = now + tonumber(meta[4])
 local ends = math.min(now + tonumber(meta[5]), expires)
 
@@ -28,13 +32,13 @@ local waiting, active = redis.call('ZCARD', WAITING), redis.call('ZCARD', ACTIVE
 local was_empty = waiting == 0
 local reply = {OK, now, generation, 0, paused and 1 or 0}
 local heard, queued, begun, sessions = {}, {}, {}, {}
-local first_rank, first_fresh
+local first_rank
 local ends_of = active > 0 and count > 0 and redis.call('ZMSCORE', ACTIVE, unpack(VISITORS)) or {}
 
 -- Nearly always all are new and there is a line: then they are queued without asking for each whether it is in it.
 local room = not closed and not was_empty and (not max_waiting or waiting + count <= max_waiting)
 if room and queue_new(seq, ends_of) then
-  first_fresh, first_rank = seq + 1, seq + 1
+  first_rank = seq + 1
   reply[6], reply[7], reply[8], reply[9] = 0, seq + 1, waiting + 1, count
   seq, waiting = seq + count, waiting + count
 else
@@ -59,7 +63,6 @@ else
       if direct then
         seq, active, tat_us = seq + 1, active + 1, rate_take(tat_us, rate, 1)
         place, number, at = 2, seq, expires
-        first_fresh = first_fresh or seq
         begun[#begun + 1], begun[#begun + 2] = ends, visitor
         local session = #sessions
         sessions[session + 1], sessions[session + 2] = visitor, string.format('%.0f:%.0f', seq, expires)
@@ -69,7 +72,7 @@ else
       else
         seq, waiting = seq + 1, waiting + 1
         place, number, at = 0, seq, waiting
-        first_fresh, first_rank = first_fresh or seq, first_rank or seq
+        first_rank = first_rank or seq
         local place_in_queue = #queued
         queued[place_in_queue + 1], queued[place_in_queue + 2] = seq, visitor
       end
@@ -106,8 +109,8 @@ if first_rank or #heard > 0 then
   redis.call('PEXPIRE', SEEN, (meta[12] + 2) * SEEN_PERIOD_MS)
 end
 local second = math.floor(now / 1000)
-if first_fresh and second ~= tonumber(meta[13]) then
-  redis.call('ZADD', JOINED, first_fresh, string.format('%.0f:%.0f', first_fresh, now))
+if first_rank and second ~= tonumber(meta[13]) then
+  redis.call('ZADD', JOINED, first_rank, string.format('%.0f:%.0f', first_rank, now))
   redis.call('HSET', META, 'last_sec', second)
   if redis.call('ZCARD', JOINED) > JOINED_ENTRIES_MAX then
     redis.call('ZREMRANGEBYRANK', JOINED, 0, 0)

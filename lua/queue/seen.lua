@@ -29,9 +29,10 @@ if #BYTES > 0 and age >= 0 and age <= 2 then
     redis.call('DEL', SCRATCH, SCRATCH2)
   end
   redis.call('SETRANGE', SEEN, first, bytes)
-  if age > 0 then
-    -- A string that grew has room for as much again, and in a period that is over there is little to come: this makes
-    -- it anew, as long as it is.
+  local size = redis.call('STRLEN', SEEN)
+  if age > 0 and first + #bytes == size and size <= SEEN_COMPACT_BYTES_MAX then
+    -- A string that grew has room for as much again, and in a period that is over there is little to come: whoever
+    -- tells of its end makes it anew, as long as it is.
     redis.call('BITOP', 'OR', SEEN, SEEN)
   end
   redis.call('PEXPIRE', SEEN, (meta[2] + 2) * SEEN_PERIOD_MS)

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Lets the bitmaps begin nearer to the head of the line, if what is left of them is little enough to be moved at once.
--- includes: open
--- KEYS: META WAITING PRESENT SEEN...
+-- Forgets what was kept of those who have gone for long enough, and lets the bitmaps begin nearer to the head of the
+-- line, if what is left of them is little enough to be moved at once.
+-- includes: open rotate_ended
+-- KEYS: META WAITING PRESENT ENDED ENDED_OLD SEEN...
 -- ARGV: EXPECTED PERIOD
 -- reply: OK now generation
 -- SEEN: of PERIOD, the current one, of all before it that a grace may reach, and of some to come and before that, should
@@ -18,6 +19,7 @@ if math.floor(now / SEEN_PERIOD_MS) ~= tonumber(PERIOD) then
   return {STALE_PERIOD, now, generation, tonumber(meta[2])}
 end
 local reply = {OK, now, generation}
+rotate_ended()
 local head = tonumber(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES')[2]) or tonumber(meta[3]) + 1
 local low, low1, low2 = tonumber(meta[5]) or 0, tonumber(meta[6]) or 0, tonumber(meta[7]) or 0
 if meta[4] ~= meta[8] then

@@ -6,8 +6,6 @@ use crate::ids::EventId;
 
 /// The set of all events, outside the hash tags.
 pub const EVENTS: &str = "usher:events";
-/// A name drawn when the store is first used, outside the hash tags: another one after its data was lost.
-pub const INCARNATION: &str = "usher:incarnation";
 /// The stream of what operators changed, outside the hash tags.
 pub const AUDIT: &str = "usher:audit";
 /// Pub/Sub channel between nodes: who was admitted.
@@ -26,7 +24,7 @@ pub fn session_ended_log(event: &EventId) -> String {
     key(event, "session-ended")
 }
 
-/// A string: `event` was removed by an operator. Goes by itself after a day.
+/// A string: `event` was removed by an operator. Goes by itself after a month, or when the event is made anew.
 pub fn removed(event: &EventId) -> String {
     key(event, "removed")
 }

@@ -48,8 +48,12 @@ pub const JOINED_TRIM_MAX: usize = 1_024;
 pub const SESSION_ENDED_LOG_MAX: usize = 100_000;
 /// That stream outlives its event by so long.
 pub const REMOVED_LOG_KEPT_MS: u64 = 86_400_000;
+/// That an operator removed an event is remembered for so long: a node that was away longer takes it for lost.
+pub const REMOVED_KEPT_MS: u64 = 30 * 86_400_000;
 /// Bytes of a presence bitmap handled in one engine call, at most.
 pub const BITMAP_CHUNK_BYTES_MAX: usize = 16_384;
+/// A bitmap of signs of life is made anew, without spare room, when its period is over, if it is no longer.
+pub const SEEN_COMPACT_BYTES_MAX: usize = 1 << 18;
 /// Bitmaps begin at a multiple of so many ranks, which follows the head of the line.
 pub const BITMAP_BASE_RANKS: u64 = 1 << 16;
 /// A look at a line begins with a multiple of so many bytes of its bitmap, so that it is counted by whole words.
@@ -58,6 +62,9 @@ pub const SNAPSHOT_ALIGN_BYTES: u64 = 8;
 pub const TRIM_BYTES_MAX: usize = 1 << 20;
 /// A restored or rebuilt line continues this far above everything known.
 pub const SEQ_RESTORE_GAP: u64 = 1 << 20;
+/// A line that is older than it was continues this far above a number that somebody has seen: further than others can have
+/// joined since that somebody last looked.
+pub const SEQ_BEHIND_GAP: u64 = 1 << 17;
 /// Identifiers are at most this long.
 pub const ID_BYTES_MAX: usize = 64;
 /// A place token is at most this long.

@@ -92,7 +92,7 @@ impl Bed {
 
     /// Creates the event, or changes its policy.
     pub async fn configure(&self, policy: Policy) -> Result<()> {
-        let configure = Configure { policy, generation: Generation(7), floor: Seq(0), closed_ms: 0 };
+        let configure = Configure::new(policy, Generation(7));
         self.apply(Command::Configure(configure)).await.map(drop)
     }
 

@@ -97,6 +97,17 @@ pub struct Configure {
     pub floor: Seq,
     /// If the line is new: nobody is admitted for so long, since sessions of a lost line may be out there.
     pub closed_ms: u64,
+    /// If the line is new: it is made again in place of a lost one that was paused.
+    pub paused: bool,
+    /// The same of one that took nobody new.
+    pub draining: bool,
+}
+
+impl Configure {
+    /// A policy for a line that goes on as it is, or that begins here.
+    pub const fn new(policy: Policy, generation: Generation) -> Self {
+        Self { policy, generation, floor: Seq(0), closed_ms: 0, paused: false, draining: false }
+    }
 }
 
 /// What is left of what people wait for.

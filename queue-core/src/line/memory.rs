@@ -22,14 +22,19 @@ pub struct EndedLog {
 impl EndedLog {
     /// Remembers an end; `session` if it was a session's.
     pub fn record(&mut self, visitor: VisitorId, seq: Seq, reason: EndReason, session: bool, now: Millis) {
+        self.rotate(now);
+        self.visitors.insert(visitor, (seq, reason));
+        if session {
+            self.sessions.insert(seq, reason);
+        }
+    }
+
+    /// Begins a new generation if it is time to.
+    pub fn rotate(&mut self, now: Millis) {
         if now.since(self.rotated) >= ENDED_KEPT_MS {
             self.visitors_old = std::mem::take(&mut self.visitors);
             self.sessions_old = std::mem::take(&mut self.sessions);
             self.rotated = now;
-        }
-        self.visitors.insert(visitor, (seq, reason));
-        if session {
-            self.sessions.insert(seq, reason);
         }
     }
 
@@ -50,7 +55,7 @@ impl EndedLog {
     }
 }
 
-/// When numbers were handed out, to the second: the first number of each second that had any.
+/// When waiters were given their numbers, to the second: the first number of each second that had any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
     pub firsts: BTreeMap<Seq, Millis>,

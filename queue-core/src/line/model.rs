@@ -15,7 +15,7 @@ use crate::{
     ids::{Generation, Millis, Rank, Seq, VisitorId},
     limits::{
         ADMIT_BATCH_MAX, CLOCK_PERIODS_MAX, END_BATCH_MAX, GRACE_PERIODS_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS,
-        SESSIONS_BATCH_MAX, SNAPSHOT_ALIGN_BYTES, SWEEP_BATCH_MAX,
+        SEQ_BEHIND_GAP, SESSIONS_BATCH_MAX, SNAPSHOT_ALIGN_BYTES, SWEEP_BATCH_MAX,
     },
     policy::{OnReturn, Policy},
     wire::EndReason,
@@ -69,8 +69,8 @@ impl Line {
             generation: configure.generation,
             policy: configure.policy.clone(),
             version: 1,
-            paused: false,
-            draining: false,
+            paused: configure.paused,
+            draining: configure.draining,
             sold_out: false,
             stock: None,
             seq: configure.floor,
@@ -146,9 +146,7 @@ impl Line {
                 Outcome::Described(Box::new(Description { policy: self.policy.clone(), summary: self.summary() }))
             }
             Command::Trim => {
-                let now = now.period();
-                let reached = now.saturating_sub(GRACE_PERIODS_MAX + 1 + CLOCK_PERIODS_MAX)..=now + CLOCK_PERIODS_MAX;
-                self.seen.retain(|period, _| reached.contains(period));
+                self.trim(now);
                 Outcome::Done
             }
             Command::Snapshot => Outcome::Snapshot(Box::new(self.snapshot())),
@@ -178,7 +176,11 @@ impl Line {
     }
 
     fn join(&mut self, visitors: &[VisitorId], floor: Seq, now: Millis, ended: &mut Vec<Ended>) -> Joined {
-        self.seq = self.seq.max(floor);
+        if floor > self.seq {
+            // Somebody has seen a number that this line has not handed out: it is older than it was, and others may
+            // have seen more.
+            self.seq = Seq(floor.0 + SEQ_BEHIND_GAP);
+        }
         let places = visitors.iter().map(|visitor| self.join_one(visitor, now, ended)).collect();
         Joined { places, waiting: self.waiting.len() as u64, paused: self.paused }
     }
@@ -201,7 +203,6 @@ impl Line {
         }
         self.seq.0 += 1;
         let seq = self.seq;
-        self.timeline.note(seq, now);
         if direct {
             let expires = self.begin_session(visitor.clone(), seq, now);
             self.take_rate(1, now);
@@ -211,8 +212,16 @@ impl Line {
             self.swept = now;
         }
         let rank = self.policy.order.rank(seq);
+        self.timeline.note(seq, now);
         self.insert_waiter(visitor, rank, now);
         Place::Waiting { seq, position: self.position(rank), fresh: true }
+    }
+
+    fn trim(&mut self, now: Millis) {
+        self.ended.rotate(now);
+        let now = now.period();
+        let reached = now.saturating_sub(GRACE_PERIODS_MAX + 1 + CLOCK_PERIODS_MAX)..=now + CLOCK_PERIODS_MAX;
+        self.seen.retain(|period, _| reached.contains(period));
     }
 
     fn insert_waiter(&mut self, visitor: &VisitorId, rank: Rank, now: Millis) {

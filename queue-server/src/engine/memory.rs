@@ -154,10 +154,6 @@ impl Engine for MemoryEngine {
         self.commands.load(Ordering::Relaxed)
     }
 
-    async fn incarnation(&self) -> Result<String, EngineError> {
-        Ok("memory".into())
-    }
-
     async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
         let mut audit = self.audit.lock();
         let last = audit.back().map_or(AuditId(0, 0), |record| record.id);

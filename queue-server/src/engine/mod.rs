@@ -116,18 +116,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Commands sent to the store so far.
     fn commands_total(&self) -> u64;
 
-    /// Names the store's data: drawn when the store is first used, another one after it lost everything. So an
-    /// event that is gone under the same name was removed, and one that is gone under another was lost.
-    async fn incarnation(&self) -> Result<String, EngineError>;
-
     /// Writes down what an operator changed.
     async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError>;
 
     /// What operators changed, newest first: up to `count` entries older than `before`.
     async fn audit(&self, before: Option<AuditId>, count: usize) -> Result<Vec<AuditRecord>, EngineError>;
 
-    /// Whether an event that is gone was removed by an operator since the store's data was named. May forget that
-    /// after a day.
+    /// Whether an event that is gone was removed by an operator: else the store has lost it. May forget that after a
+    /// month.
     async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError>;
 
     /// The caller has missed signals: what can be told again is told again.

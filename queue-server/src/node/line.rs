@@ -66,8 +66,6 @@ pub struct LocalLine {
     pub event: EventId,
     pub known: ArcSwap<Known>,
     pub view: ArcSwap<View>,
-    /// The store's data in which the event was found.
-    pub incarnation: Mutex<String>,
     /// The generation that last answered; `known` follows it.
     generation: AtomicU64,
     /// The highest number seen: the store may forget numbers in a failover, this node does not.
@@ -102,7 +100,6 @@ impl LocalLine {
         generation: Generation,
         described: Description,
         now: Millis,
-        incarnation: String,
         node: &Arc<Node>,
     ) -> Self {
         let Description { policy, summary } = described;
@@ -126,7 +123,6 @@ impl LocalLine {
                 summary,
                 index: PositionIndex::default(),
             }),
-            incarnation: Mutex::new(incarnation),
             generation: generation.0.into(),
             meter: Mutex::default(),
             heard: Mutex::default(),

@@ -6,6 +6,7 @@ use queue_core::{
     ids::{Generation, Jti, Seq},
     limits::SEQ_RESTORE_GAP,
     line::{Command, Configure, Outcome, Refusal, Standing},
+    policy::Policy,
     service::trace::random_u64,
     wire::EndReason,
 };
@@ -28,9 +29,18 @@ pub async fn visitor(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Arc<Slot>) 
 }
 
 async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Arc<Slot>) -> Result<(), EngineError> {
+    let asked = slot.with(|inner| (inner.seq, inner.generation));
     let applied = node.apply(line, None, Command::Lookup(slot.visitor.clone())).await?;
     let Outcome::Standing(standing) = applied.outcome else { return Err(broken("lookup")) };
     let (now, generation) = (applied.now, applied.generation);
+    // Who has been given another place meanwhile is not told of the end of the one before.
+    let end = |reason| {
+        slot.with(|inner| {
+            if (inner.seq, inner.generation) == asked {
+                show::ended(inner, answer::ended(line, now, reason));
+            }
+        });
+    };
     match standing {
         // Joined anew elsewhere: this socket follows the new place.
         Standing::Waiting { seq, .. } => line.move_slot(slot, (seq, generation), |inner| {
@@ -58,17 +68,11 @@ async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, slot: &Arc<Slot>) -> R
         Standing::Ended { seq, reason: EndReason::Abandoned } if heard_in_grace(line, slot) => {
             // Swept while this node was cut off, but here all the time: back to the own rank.
             if !restore(node, line, slot, generation, seq).await? {
-                slot.with(|inner| show::ended(inner, answer::ended(line, now, EndReason::Abandoned)));
+                end(EndReason::Abandoned);
             }
         }
-        Standing::Ended { reason, .. } => {
-            slot.with(|inner| show::ended(inner, answer::ended(line, now, reason)));
-        }
-        Standing::Unknown => slot.with(|inner| {
-            let same = inner.generation == generation;
-            let reason = if same { EndReason::Gone } else { EndReason::QueueReset };
-            show::ended(inner, answer::ended(line, now, reason));
-        }),
+        Standing::Ended { reason, .. } => end(reason),
+        Standing::Unknown => end(if asked.1 == generation { EndReason::Gone } else { EndReason::QueueReset }),
     }
     Ok(())
 }
@@ -92,10 +96,8 @@ async fn restore(
 
 /// The store has no such event any more: it was removed, or the store lost its data and is told again.
 pub async fn event(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<Duration, EngineError> {
-    let incarnation = node.engine.incarnation().await?;
-    let same_data = *line.incarnation.lock() == incarnation;
-    // In data that this node has not seen the event may have been written back by another one, and removed since.
-    if same_data || node.engine.was_removed(&line.event).await? {
+    // Only what was removed leaves a mark.
+    if node.engine.was_removed(&line.event).await? {
         tracing::info!(event = %line.event, "the event was removed");
         node.forget(line);
         return Ok(node.options.idle_tick);
@@ -103,32 +105,36 @@ pub async fn event(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<Duration, 
     if write_back(node, line).await? {
         tracing::warn!(event = %line.event, "the store lost its data: the policy is written back, the line starts anew");
     }
-    *line.incarnation.lock() = incarnation;
     Ok(Duration::ZERO)
+}
+
+/// How the line is made again, in place of the one that this node knows.
+pub fn again(line: &LocalLine, policy: Policy) -> Configure {
+    let (known, view) = (line.known.load(), line.view.load());
+    Configure {
+        floor: Seq(line.floor().0 + SEQ_RESTORE_GAP),
+        // Sessions of the lost line may be out there until their time is over: nobody is admitted before.
+        closed_ms: known.policy.active_ttl_ms(),
+        // What an operator had stopped stays stopped.
+        paused: view.summary.paused,
+        draining: view.summary.draining,
+        ..Configure::new(policy, Generation(random_u64()))
+    }
 }
 
 /// Makes the line again as this node knows it. Whoever does that first does it for all: `false` for the others.
 async fn write_back(node: &Arc<Node>, line: &Arc<LocalLine>) -> Result<bool, EngineError> {
-    let policy = line.known.load().policy.clone();
-    // Sessions of the lost line may be out there until their time is over: nobody is admitted before.
-    let closed_ms = policy.active_ttl_ms();
-    let generation = Generation(random_u64());
-    let floor = Seq(line.floor().0 + SEQ_RESTORE_GAP);
-    let (paused, draining, stock) = {
-        let view = line.view.load();
-        (view.summary.paused, view.summary.draining, view.summary.stock)
-    };
-    let configure = Command::Configure(Configure { policy, generation, floor, closed_ms });
+    let configure = again(line, line.known.load().policy.clone());
+    let (generation, stock) = (configure.generation, line.view.load().summary.stock);
     // A line that is there has another generation: it is left as it is.
-    match node.apply(line, Some(generation), configure).await {
+    match node.apply(line, Some(generation), Command::Configure(configure)).await {
         Ok(_) => {}
         Err(EngineError::Refused(Refusal::StaleGeneration(_))) => return Ok(false),
         Err(error) => return Err(error),
     }
-    // What an operator had stopped stays stopped, and what is sold out is sold out.
-    let stock = stock.map(Command::Stock);
-    for command in [draining.then_some(Command::Drain), paused.then_some(Command::Pause), stock].into_iter().flatten() {
-        node.apply(line, Some(generation), command).await?;
+    // What is sold out is sold out; who sells says it again and again.
+    if let Some(stock) = stock {
+        node.apply(line, Some(generation), Command::Stock(stock)).await?;
     }
     Ok(true)
 }

@@ -278,16 +278,12 @@ impl Node {
 
     /// Reads an event from the store and keeps its line from now on.
     async fn learn(self: &Arc<Self>, event: &EventId) -> Result<Arc<LocalLine>, EngineError> {
-        // Most that are asked for and not known do not exist: one command that changes nothing.
-        self.engine.apply(event, None, Command::Describe).await?;
-        // Named before it is read, so that a loss in between is noticed.
-        let incarnation = self.engine.incarnation().await?;
         let applied = self.engine.apply(event, None, Command::Describe).await?;
         let queue_core::line::Outcome::Described(described) = applied.outcome else {
             return Err(broken("describe"));
         };
         self.unknown.lock().remove(event);
-        let line = LocalLine::new(event.clone(), applied.generation, *described, applied.now, incarnation, self);
+        let line = LocalLine::new(event.clone(), applied.generation, *described, applied.now, self);
         let (line, new) = match self.lines.entry(event.clone()) {
             dashmap::Entry::Occupied(known) => (known.get().clone(), false),
             dashmap::Entry::Vacant(vacant) => (vacant.insert(Arc::new(line)).clone(), true),

@@ -13,7 +13,7 @@ use queue_core::{
 };
 use serde::Serialize;
 
-use super::{LocalLine, Node, api_error, broken, tick};
+use super::{LocalLine, Node, api_error, broken, lost, tick};
 
 /// Where an event's queue is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -149,8 +149,11 @@ impl Node {
 
     /// Creates an event's queue, or replaces its policy. Says whether it is new.
     pub async fn configure(self: &Arc<Self>, event: &EventId, policy: Policy) -> Result<(bool, Overview), ApiError> {
-        let generation = Generation(random_u64());
-        let configure = Configure { policy, generation, floor: Seq(0), closed_ms: 0 };
+        // If the store has just lost it, it is made as the next look would make it.
+        let configure = match self.known_line(event.as_str()) {
+            Some(line) if !self.engine.was_removed(event).await.map_err(api_error)? => lost::again(&line, policy),
+            _ => Configure::new(policy, Generation(random_u64())),
+        };
         let applied = self.engine.apply(event, None, Command::Configure(configure)).await.map_err(api_error)?;
         let Outcome::Configured { created } = applied.outcome else { return Err(api_error(broken("configure"))) };
         self.unknown.lock().remove(event);

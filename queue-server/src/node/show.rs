@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     LocalLine, Node, answer,
     frames::{Common, Own, PositionFrames},
-    line::View,
+    line::{VIEW_AGE_MS_MAX, View},
     lost,
     outlet::uptime_ms,
     push::{Inner, Phase, Shown, Slot, text},
@@ -32,6 +32,8 @@ const FAR_EVERY_MS: u64 = 8_000;
 const SLICE: usize = 256;
 /// Sockets whose places are looked up in the store in one look, at most: those the bitmap no longer has.
 const LOOKUPS_MAX: usize = 20_000;
+/// So many ticks are spent on them in one look, about.
+const LOOKUP_TICKS: u32 = 2;
 /// Of these, so many are under way at a time.
 const LOOKUPS_AT_ONCE: usize = 128;
 
@@ -62,11 +64,13 @@ pub async fn positions(node: &Arc<Node>, line: &Arc<LocalLine>, view: &View) {
     look_up(node, line, missing).await;
 }
 
-/// Asks the store about those that the line no longer has. After a clear these may be all.
+/// Asks the store about those that the line no longer has. After a clear these may be all. If the store is away or slow,
+/// the next look finds the same: nothing else is done for the line meanwhile.
 async fn look_up(node: &Arc<Node>, line: &Arc<LocalLine>, missing: Vec<Arc<Slot>>) {
+    let until = Instant::now() + node.options.tick * LOOKUP_TICKS;
+    let in_time = missing.into_iter().take_while(|_| Instant::now() < until);
     let one = async |slot: Arc<Slot>| lost::visitor(node, line, &slot).await;
-    let mut told = stream::iter(missing).map(one).buffer_unordered(LOOKUPS_AT_ONCE);
-    // If the store is away, the next look finds the same.
+    let mut told = stream::iter(in_time).map(one).buffer_unordered(LOOKUPS_AT_ONCE);
     while let Some(true) = told.next().await {}
 }
 
@@ -153,9 +157,14 @@ impl<'l> Look<'l> {
         if inner.doubt && inner.phase == Phase::Active {
             return Seen::Missing;
         }
-        // Newer than the view: the next one has it.
-        if inner.phase != Phase::Waiting || inner.seq > view.summary.seq {
+        if inner.phase != Phase::Waiting {
             return Seen::Nothing;
+        }
+        if inner.seq > view.summary.seq {
+            // Newer than the view: the next one has it. If that takes long, the store is older than it was, and has
+            // never heard of this place.
+            let long = self.now_ms.saturating_sub(inner.shown_ms) > VIEW_AGE_MS_MAX;
+            return if long { Seen::Missing } else { Seen::Nothing };
         }
         let rank = line.rank(inner.seq);
         // It may follow another place since the sweep.

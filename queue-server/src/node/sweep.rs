@@ -61,12 +61,17 @@ impl Sweeper {
         due
     }
 
-    /// Removes who is gone, stretch by stretch from the head to the tail, if it is time to, or goes on with that.
-    pub async fn sweep(&mut self, node: &Node, line: &LocalLine, view: &View) -> Result<(), EngineError> {
+    /// Lets the store forget what is long over, if it is time to.
+    pub async fn trim(&mut self, node: &Node, line: &LocalLine) -> Result<(), EngineError> {
         if self.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY) {
             node.apply(line, None, Command::Trim).await?;
             self.trimmed = Some(Instant::now());
         }
+        Ok(())
+    }
+
+    /// Removes who is gone, stretch by stretch from the head to the tail, if it is time to, or goes on with that.
+    pub async fn sweep(&mut self, node: &Node, line: &LocalLine, view: &View) -> Result<(), EngineError> {
         let head = view.index.first_byte();
         let mut at = match self.at.take() {
             Some(at) => at.max(head),

@@ -59,36 +59,54 @@ async fn look(node: &Arc<Node>, line: &Arc<LocalLine>, sweeper: &mut sweep::Swee
     if line.doubtful.swap(false, Ordering::AcqRel) {
         show::doubt_sessions(line);
     }
-    if sweeper.tell_due() {
-        sweep::tell(node, line).await?;
-        sweeper.told();
-    }
+    let told = tell(node, line, sweeper).await;
     let applied = match node.apply(line, None, Command::Snapshot).await {
         Err(EngineError::Refused(Refusal::NoSuchEvent)) => return lost::event(node, line).await,
         other => other?,
     };
     let Outcome::Snapshot(snapshot) = applied.outcome else { return Err(broken("snapshot")) };
-    let known = line.known.load();
-    if known.generation != applied.generation {
-        renewed(node, line).await?;
-    } else if known.version != snapshot.summary.version {
+    let (generation, version) = {
+        let known = line.known.load();
+        (known.generation, known.version)
+    };
+    // Another node has written the line back after a loss, or an operator made the event anew or changed it.
+    if generation != applied.generation || version != snapshot.summary.version {
         refresh(node, line).await?;
     }
     let view = line.saw_snapshot(applied.generation, applied.now, *snapshot);
-    if view.summary.next_end.is_some_and(|end| end <= view.as_of) {
-        expire(node, line).await?;
-    }
+    let ended = end(node, line, &view).await;
     if view.may_admit(line.known.load().policy.capacity) {
         line.admit.notify_one();
     }
-    if view.summary.sold_out && view.summary.waiting > 0 {
-        sold_out(node, line).await?;
-    }
     show::positions(node, line, &view).await;
+    ended?;
+    // Nobody is swept while the store does not take who was heard.
+    told?;
+    sweeper.trim(node, line).await?;
     if view.summary.waiting > 0 {
         sweeper.sweep(node, line, &view).await?;
     }
     Ok(wait(node, line, &view))
+}
+
+/// Tells whom this node heard, if it is time to. A store that is full refuses that, and can still be read.
+async fn tell(node: &Node, line: &LocalLine, sweeper: &mut sweep::Sweeper) -> Result<(), EngineError> {
+    if sweeper.tell_due() {
+        sweep::tell(node, line).await?;
+        sweeper.told();
+    }
+    Ok(())
+}
+
+/// Ends what is over.
+async fn end(node: &Node, line: &LocalLine, view: &View) -> Result<(), EngineError> {
+    if view.summary.next_end.is_some_and(|end| end <= view.as_of) {
+        expire(node, line).await?;
+    }
+    if view.summary.sold_out && view.summary.waiting > 0 {
+        sold_out(node, line).await?;
+    }
+    Ok(())
 }
 
 /// A line with people in it is read each tick; one without, when something may happen.
@@ -107,15 +125,6 @@ fn wait(node: &Node, line: &LocalLine, view: &View) -> Duration {
 /// Nine to eleven tenths of it, so that the looks at many lines that were woken together do not stay together.
 fn spread(idle: Duration, random: u64) -> Duration {
     idle * 9 / 10 + idle / 5 * (random % 1_024) as u32 / 1_024
-}
-
-/// Another node has written the line back after a loss, or an operator made the event anew: it is of the data
-/// that is there now. Named before it is read, so that a loss in between is noticed.
-async fn renewed(node: &Node, line: &LocalLine) -> Result<(), EngineError> {
-    let incarnation = node.engine.incarnation().await?;
-    refresh(node, line).await?;
-    *line.incarnation.lock() = incarnation;
-    Ok(())
 }
 
 /// Reads what an operator may have changed.

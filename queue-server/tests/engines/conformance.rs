@@ -2,7 +2,7 @@
 
 use queue_core::{
     ids::{Generation, Jti, Millis, Rank, Seq},
-    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, SEEN_PERIOD_MS, SESSIONS_BATCH_MAX},
+    limits::{ADMIT_BATCH_MAX, END_BATCH_MAX, ENDED_KEPT_MS, SEEN_PERIOD_MS, SEQ_BEHIND_GAP, SESSIONS_BATCH_MAX},
     line::{Command, Configure, Outcome, Place, Refusal, SessionState, Standing, Stock, Was},
     policy::{OnReturn, Policy},
     positions::PositionIndex,
@@ -89,7 +89,7 @@ async fn a_policy_is_created_and_replaced(mut world: World) {
     world.join(&["a", "b"]).await;
 
     let policy = Policy { admit_per_minute: Some(60), max_waiting: Some(9), ..Policy::with_capacity(3) };
-    let configure = Configure { policy: policy.clone(), generation: Generation(8), floor: Seq(99), closed_ms: 5 };
+    let configure = Configure { floor: Seq(99), closed_ms: 5, ..Configure::new(policy.clone(), Generation(8)) };
     let second = world.apply(Command::Configure(configure)).await;
     assert_eq!((second.outcome, second.generation), (Outcome::Configured { created: false }, Generation(7)));
     let description = world.describe().await;
@@ -120,7 +120,8 @@ async fn joins_are_ordered_and_idempotent(world: World) {
     // The same twice in one batch, and numbers above a floor.
     let floor = Command::Join { visitors: ["e", "d", "e"].map(visitor).to_vec(), floor: Seq(10) };
     let Outcome::Joined(joined) = world.outcome(floor).await else { panic!() };
-    assert_eq!(joined.places, [waiting(11, 4, true), waiting(4, 3, false), waiting(11, 4, false)]);
+    let above = 10 + SEQ_BEHIND_GAP + 1;
+    assert_eq!(joined.places, [waiting(above, 4, true), waiting(4, 3, false), waiting(above, 4, false)]);
     assert_eq!(joined.waiting, 4);
     let nobody = world.join(&[]).await;
     assert_eq!((nobody.places.len(), nobody.waiting), (0, 4));
@@ -463,7 +464,7 @@ async fn only_an_empty_event_is_removed(mut world: World) {
 
 async fn a_rebuilt_line_starts_closed(world: World) {
     let policy = Policy::with_capacity(5);
-    let configure = Configure { policy, generation: Generation(9), floor: Seq(1 << 20), closed_ms: 60_000 };
+    let configure = Configure { floor: Seq(1 << 20), closed_ms: 60_000, ..Configure::new(policy, Generation(9)) };
     world.apply(Command::Configure(configure)).await;
     assert_eq!(world.describe().await.summary.admit_not_before, Millis(START + 60_000));
     assert_eq!(world.join(&["a"]).await.places, [waiting((1 << 20) + 1, 1, true)]);

@@ -60,6 +60,8 @@ pub enum Action {
         generation: u64,
         floor: u64,
         closed_ms: u64,
+        paused: bool,
+        draining: bool,
     },
     Join {
         who: Vec<u8>,
@@ -224,11 +226,15 @@ fn configure() -> impl Strategy<Value = Action> {
     let generation = prop_oneof![1..4_u64, Just(u64::MAX)];
     let floor = prop_oneof![4 => Just(0), 1 => 1..20_u64, 1 => Just(1 << 14)];
     let closed_ms = prop_oneof![4 => Just(0), 1 => 1..100_000_u64];
-    (policy, generation, floor, closed_ms).prop_map(|(policy, generation, floor, closed_ms)| Action::Configure {
+    let stopped = prop_oneof![4 => Just((false, false)), 1 => any::<(bool, bool)>()];
+    let all = (policy, generation, floor, closed_ms, stopped);
+    all.prop_map(|(policy, generation, floor, closed_ms, (paused, draining))| Action::Configure {
         policy,
         generation,
         floor,
         closed_ms,
+        paused,
+        draining,
     })
 }
 
@@ -254,12 +260,16 @@ impl Resolver {
         let head = line.and_then(|line| line.waiting.first_key_value()).map_or(0, |(rank, _)| rank.0);
         let pairs = |pairs: &[(u8, Number)]| pairs.iter().map(|(v, n)| (pooled(*v), resolve(*n, line))).collect();
         let command = match action {
-            Action::Configure { policy, generation, floor, closed_ms } => Command::Configure(Configure {
-                policy: policy.clone(),
-                generation: Generation(*generation),
-                floor: Seq(*floor),
-                closed_ms: *closed_ms,
-            }),
+            Action::Configure { policy, generation, floor, closed_ms, paused, draining } => {
+                Command::Configure(Configure {
+                    policy: policy.clone(),
+                    generation: Generation(*generation),
+                    floor: Seq(*floor),
+                    closed_ms: *closed_ms,
+                    paused: *paused,
+                    draining: *draining,
+                })
+            }
             Action::Join { who, ahead } => {
                 let floor = if *ahead == 0 { 0 } else { line.map_or(0, |line| line.seq.0) + ahead };
                 Command::Join { visitors: who.iter().map(|v| pooled(*v)).collect(), floor: Seq(floor) }

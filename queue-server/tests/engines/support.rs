@@ -113,7 +113,7 @@ impl World {
 
     /// Creates the event, or replaces its policy.
     pub async fn configure(&self, policy: Policy) -> Applied {
-        let configure = Configure { policy, generation: Generation(7), floor: Seq(0), closed_ms: 0 };
+        let configure = Configure::new(policy, Generation(7));
         self.apply(Command::Configure(configure)).await
     }
 

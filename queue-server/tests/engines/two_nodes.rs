@@ -28,7 +28,7 @@ async fn capacity_holds_whatever_two_nodes_do() {
     let event = EventId::new("rush").unwrap();
     let nodes = [Arc::new(connect(&redis.url(), None).await), Arc::new(connect(&redis.url(), None).await)];
     let policy = Policy::with_capacity(CAPACITY);
-    let configure = Configure { policy, generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    let configure = Configure::new(policy, Generation(1));
     nodes[0].apply(&event, None, Command::Configure(configure)).await.unwrap();
 
     let done = Arc::new(AtomicBool::new(false));

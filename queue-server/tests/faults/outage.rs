@@ -86,9 +86,6 @@ impl Engine for Unreliable {
     fn commands_total(&self) -> u64 {
         0
     }
-    async fn incarnation(&self) -> Result<String, EngineError> {
-        self.inner.incarnation().await
-    }
     async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {
         self.inner.record(entry).await
     }

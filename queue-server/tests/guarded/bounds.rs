@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use queue_core::{
     close::CloseCode,
     codes::Code,
-    ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
+    ids::{EventId, Generation, Jti, Millis, VisitorId},
     limits::JOIN_BATCH_MAX,
     line::{Applied, Command, Configure},
     policy::Policy,
@@ -95,10 +95,6 @@ impl Engine for Slow {
         self.engine.commands_total()
     }
 
-    async fn incarnation(&self) -> Result<String, EngineError> {
-        self.engine.incarnation().await
-    }
-
     async fn was_removed(&self, event: &EventId) -> Result<bool, EngineError> {
         self.engine.was_removed(event).await
     }
@@ -131,8 +127,7 @@ fn keys() -> Keys {
 async fn waiting_joins_are_bounded() {
     let engine = Arc::new(Slow::new());
     let event = EventId::new("e").unwrap();
-    let configure =
-        Configure { policy: Policy::with_capacity(1), generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    let configure = Configure::new(Policy::with_capacity(1), Generation(1));
     engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
     let stop = CancellationToken::new();
     let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
@@ -170,7 +165,7 @@ async fn a_rate_that_holds_people_back_is_not_asked_for_each_of_them() {
     engine.gate.add_permits(1_000_000);
     let event = EventId::new("e").unwrap();
     let policy = Policy { admit_per_minute: Some(6_000), ..Policy::with_capacity(1_000) };
-    let configure = Configure { policy, generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    let configure = Configure::new(policy, Generation(1));
     engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
     let stop = CancellationToken::new();
     let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
@@ -211,8 +206,7 @@ async fn a_node_that_never_met_its_store_calls_no_good_token_bad() {
 async fn each_session_of_a_socket_is_claimed_and_one_that_is_over_is_told() {
     let engine = Arc::new(MemoryEngine::new(clock::system()));
     let event = EventId::new("e").unwrap();
-    let configure =
-        Configure { policy: Policy::with_capacity(1), generation: Generation(1), floor: Seq(0), closed_ms: 0 };
+    let configure = Configure::new(Policy::with_capacity(1), Generation(1));
     engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
     let stop = CancellationToken::new();
     let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());

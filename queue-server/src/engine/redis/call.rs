@@ -19,7 +19,7 @@ pub struct EventKeys {
     event: EventId,
     name: Bytes,
     /// In the order of [`Key`].
-    fixed: [Bytes; 11],
+    fixed: [Bytes; 12],
 }
 
 impl EventKeys {
@@ -38,6 +38,7 @@ impl EventKeys {
             keys.session_ended,
             keys.scratch,
             keys.scratch2,
+            keys::removed(event),
         ];
         Self { event: event.clone(), name: event.to_string().into(), fixed: fixed.map(Bytes::from) }
     }
@@ -170,6 +171,8 @@ fn configured(args: &mut Vec<Arg>, context: Context, configure: &Configure) {
         configure.generation.to_string().into(),
         configure.floor.0.into(),
         configure.closed_ms.into(),
+        u32::from(configure.paused).into(),
+        u32::from(configure.draining).into(),
         json.into(),
         policy.capacity.into(),
         optional(policy.admit_per_minute),

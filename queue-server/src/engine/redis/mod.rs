@@ -20,8 +20,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use queue_core::{
     ids::{EventId, Generation, Millis},
-    keys::{self, AUDIT, EVENTS, INCARNATION, TAKEN_OVER_CHANNEL},
-    limits::REMOVED_LOG_KEPT_MS,
+    keys::{self, AUDIT, EVENTS, TAKEN_OVER_CHANNEL},
     line::{Applied, Command, Outcome, Refusal},
     service::redis::{Options as StoreOptions, Store, StoreError, StoreUrl, StreamEntry},
 };
@@ -216,9 +215,6 @@ impl RedisEngine {
 
     /// Takes a removed event off the list; back on it if somebody has created it anew meanwhile.
     async fn unlist(&self, event: &EventId) -> Result<(), EngineError> {
-        // For nodes that were away: they must not take it for lost.
-        let (key, life) = (keys::removed(event), REMOVED_LOG_KEPT_MS.to_string());
-        self.store.command("SET", [key.as_str(), "1", "PX", &life]).await.map_err(failed)?;
         self.list(event, "SREM").await?;
         match self.apply_one(event, None, &Command::Describe).await {
             Ok(_) => self.list(event, "SADD").await,
@@ -290,19 +286,6 @@ impl Engine for RedisEngine {
 
     fn commands_total(&self) -> u64 {
         self.store.commands_total()
-    }
-
-    async fn incarnation(&self) -> Result<String, EngineError> {
-        let mut random = [0; 16];
-        let drawn = aws_lc_rs::rand::fill(&mut random);
-        drawn.map_err(|_| EngineError::Unavailable("no randomness to name the data with".to_owned()))?;
-        let name = format!("{:032x}", u128::from_be_bytes(random));
-        // The first to come names it.
-        let set = self.store.command("SET", [INCARNATION, &name, "NX", "GET"]).await.map_err(failed)?;
-        match set.into_option() {
-            Some(known) => known.into_text("SET").map_err(failed),
-            None => Ok(name),
-        }
     }
 
     async fn record(&self, entry: &AuditEntry) -> Result<(), EngineError> {

@@ -9,8 +9,8 @@ use queue_core::{
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL},
     limits::{
         ADMIT_BATCH_MAX, BITMAP_BASE_RANKS, BITMAP_CHUNK_BYTES_MAX, END_BATCH_MAX, ENDED_KEPT_MS, JOINED_ENTRIES_MAX,
-        JOINED_TRIM_MAX, REMOVED_LOG_KEPT_MS, SEEN_PERIOD_MS, SEEN_SETTLE_MS, SESSION_ENDED_LOG_MAX,
-        SESSIONS_BATCH_MAX, SWEEP_BATCH_MAX, TRIM_BYTES_MAX,
+        JOINED_TRIM_MAX, REMOVED_KEPT_MS, REMOVED_LOG_KEPT_MS, SEEN_COMPACT_BYTES_MAX, SEEN_PERIOD_MS, SEEN_SETTLE_MS,
+        SEQ_BEHIND_GAP, SESSION_ENDED_LOG_MAX, SESSIONS_BATCH_MAX, SWEEP_BATCH_MAX, TRIM_BYTES_MAX,
     },
     service::redis::Script,
     wire::SESSION_ENDED_CHANNEL,
@@ -30,6 +30,7 @@ pub enum Key {
     SessionEnded,
     Scratch,
     Scratch2,
+    Removed,
     /// The bitmap of one period.
     Seen,
     /// Those of several periods, newest first; always last.
@@ -51,6 +52,7 @@ impl Key {
             Self::SessionEnded => "SESSION_ENDED",
             Self::Scratch => "SCRATCH",
             Self::Scratch2 => "SCRATCH2",
+            Self::Removed => "REMOVED",
             Self::Seen => "SEEN",
             Self::SeenMany => "SEEN...",
         }
@@ -89,9 +91,9 @@ macro_rules! transitions {
 
 transitions! {
     Configure "configure"
-        [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded SeenMany]
-        ["EXPECTED" "EVENT" "PERIOD" "GENERATION" "FLOOR" "CLOSED_MS" "POLICY" "CAPACITY" "RATE" "TTL_MS" "CLAIM_MS"
-         "GRACE_MS" "GRACE_PERIODS" "MAX_WAITING" "REOPENS"]
+        [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded Removed SeenMany]
+        ["EXPECTED" "EVENT" "PERIOD" "GENERATION" "FLOOR" "CLOSED_MS" "PAUSED" "DRAINING" "POLICY" "CAPACITY" "RATE"
+         "TTL_MS" "CLAIM_MS" "GRACE_MS" "GRACE_PERIODS" "MAX_WAITING" "REOPENS"]
         "OK now generation created";
     Join "join"
         [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded Seen]
@@ -154,11 +156,11 @@ transitions! {
         ["EXPECTED" "EVENT"]
         "OK now generation count";
     Remove "remove"
-        [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded SeenMany]
+        [Meta Waiting Present Active Sessions Ended EndedOld Joined SessionEnded Removed SeenMany]
         ["EXPECTED" "EVENT" "PERIOD"]
         "OK now generation removed";
     Trim "trim"
-        [Meta Waiting Present SeenMany]
+        [Meta Waiting Present Ended EndedOld SeenMany]
         ["EXPECTED" "PERIOD"]
         "OK now generation";
     Describe "describe"
@@ -272,7 +274,7 @@ pub mod status {
     pub const STALE_PERIOD: u64 = 3;
 }
 
-fn constants(time: TimeSource) -> [(&'static str, String); 21] {
+fn constants(time: TimeSource) -> [(&'static str, String); 24] {
     let base_ranks = match time {
         TimeSource::Store => BITMAP_BASE_RANKS,
         TimeSource::LastArgument => TEST_BASE_RANKS,
@@ -294,6 +296,9 @@ fn constants(time: TimeSource) -> [(&'static str, String); 21] {
         ("JOINED_ENTRIES_MAX", JOINED_ENTRIES_MAX.to_string()),
         ("JOINED_TRIM_MAX", JOINED_TRIM_MAX.to_string()),
         ("REMOVED_LOG_KEPT_MS", REMOVED_LOG_KEPT_MS.to_string()),
+        ("REMOVED_KEPT_MS", REMOVED_KEPT_MS.to_string()),
+        ("SEEN_COMPACT_BYTES_MAX", SEEN_COMPACT_BYTES_MAX.to_string()),
+        ("SEQ_BEHIND_GAP", SEQ_BEHIND_GAP.to_string()),
         ("SEEN_PERIOD_MS", SEEN_PERIOD_MS.to_string()),
         ("SEEN_SETTLE_MS", SEEN_SETTLE_MS.to_string()),
         ("SESSION_ENDED_LOG_MAX", SESSION_ENDED_LOG_MAX.to_string()),
