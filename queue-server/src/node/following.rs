@@ -139,7 +139,12 @@ impl Following {
     pub async fn claim(&mut self) {
         let Some(session) = self.session().filter(|session| *session != self.claimed) else { return };
         let status = Command::Status(self.slot.visitor.clone());
-        let Ok(applied) = self.node.apply(&self.line, None, status).await else { return };
+        let applied = {
+            // It waits for its turn: whoever cannot claim in time loses the slot.
+            let Ok(_permit) = self.node.questions.acquire().await else { return };
+            self.node.apply(&self.line, None, status).await
+        };
+        let Ok(applied) = applied else { return };
         self.claimed = session;
         if let Outcome::Standing(Standing::Ended { reason, .. }) = applied.outcome {
             let status = answer::ended(&self.line, applied.now, reason);

@@ -50,7 +50,7 @@ use queue_core::{
         trace::random_u64,
     },
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use following::Following;
@@ -115,6 +115,8 @@ pub struct Node {
     lines: DashMap<EventId, Arc<LocalLine>, foldhash::quality::RandomState>,
     unknown: Mutex<HashMap<EventId, Instant>>,
     sessions: sessions::SessionCache,
+    /// Bounds what is asked of where people stand.
+    questions: Semaphore,
     labels: EventLabels,
     metrics: metrics::NodeMetrics,
     outlets: Outlets,
@@ -134,6 +136,7 @@ impl Node {
             lines: DashMap::default(),
             unknown: Mutex::default(),
             sessions: sessions::SessionCache::default(),
+            questions: Semaphore::new(places::QUESTIONS_AT_ONCE),
             labels: EventLabels::default(),
             metrics: metrics::NodeMetrics::new(),
             outlets: Outlets::default(),

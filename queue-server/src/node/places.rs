@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use queue_core::{
     codes::Code,
-    ids::{EventId, Generation, Jti, Seq, VisitorId},
-    line::{Command, Outcome, Place, Refusal, SessionState, Standing, Was},
+    ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
+    line::{Applied, Command, Outcome, Place, Refusal, SessionState, Standing, Was},
     service::{context, http::ApiError, users::user_token_required},
     token::place::PlaceClaims,
     wire::{EndReason, QueueStatus},
@@ -14,6 +14,17 @@ use tokio::time::Instant;
 
 use super::{LocalLine, Node, answer, api_error, broken, joins, randomness};
 use crate::engine::EngineError;
+
+/// Questions of where somebody stands that one node has at the store at a time. Looks at lines and joins, which all
+/// depend on, have the rest of what the store takes.
+pub const QUESTIONS_AT_ONCE: usize = 256;
+
+/// What the store said of where somebody stands.
+struct Asked {
+    now: Millis,
+    generation: Generation,
+    standing: Standing,
+}
 
 /// What a join came to, with what a socket needs to follow it.
 pub struct Joining {
@@ -175,9 +186,8 @@ impl Node {
             // A sign of life even if the store cannot be asked.
             line.hear(line.rank(place.seq), self.now());
         }
-        let applied = self.ask(line, None, Command::Status(place.visitor.clone())).await?;
-        let Outcome::Standing(standing) = applied.outcome else { return Err(api_error(broken("status"))) };
-        let (now, generation) = (applied.now, applied.generation);
+        let asked = self.ask_standing(line, Command::Status(place.visitor.clone())).await?;
+        let Asked { now, generation, standing } = asked;
         Ok(match standing {
             Standing::Waiting { seq, position, waiting } => {
                 line.hear(line.rank(seq), now);
@@ -191,6 +201,20 @@ impl Node {
             Standing::Unknown if generation != place.generation => answer::ended(line, now, EndReason::QueueReset),
             Standing::Unknown => answer::ended(line, now, EndReason::Gone),
         })
+    }
+
+    /// Asks the store where somebody stands, if not too many are asking.
+    async fn ask_standing(&self, line: &LocalLine, question: Command) -> Result<Asked, ApiError> {
+        let answer = {
+            let _permit = self.questions.try_acquire().map_err(|_| ApiError::new(Code::Overloaded))?;
+            self.apply(line, None, question).await
+        };
+        let Applied { now, generation, outcome } = match answer {
+            Ok(applied) => applied,
+            Err(error) => return Err(self.refused(line, error).await),
+        };
+        let Outcome::Standing(standing) = outcome else { return Err(api_error(broken("a question"))) };
+        Ok(Asked { now, generation, standing })
     }
 
     /// The visitor gives the place or session up. Whoever has none has left already.

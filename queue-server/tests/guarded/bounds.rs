@@ -17,7 +17,8 @@ use queue_core::{
     line::{Applied, Command, Configure},
     policy::Policy,
     service::secret::Secret,
-    token::keys::SigningKey,
+    token::{keys::SigningKey, place::PlaceClaims},
+    wire::QueueState,
 };
 use queue_server::{
     clock,
@@ -40,17 +41,19 @@ use super::{
 /// Joins that wait on a node, at most: those in line and those of the batch under way.
 const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
 
-/// The memory engine, whose joins stand still until they are let go.
+/// The memory engine, whose joins and questions stand still until they are let go.
 struct Slow {
     engine: MemoryEngine,
     gate: Semaphore,
+    questions: Semaphore,
     /// How often it was asked to let people in.
     admits: AtomicUsize,
 }
 
 impl Slow {
     fn new() -> Self {
-        Self { engine: MemoryEngine::new(clock::system()), gate: Semaphore::new(0), admits: 0.into() }
+        let engine = MemoryEngine::new(clock::system());
+        Self { engine, gate: Semaphore::new(0), questions: Semaphore::new(0), admits: 0.into() }
     }
 }
 
@@ -64,6 +67,9 @@ impl Engine for Slow {
     ) -> Result<Applied, EngineError> {
         if matches!(command, Command::Join { .. }) {
             self.gate.acquire().await.expect("it is never closed").forget();
+        }
+        if matches!(command, Command::Status(_)) {
+            self.questions.acquire().await.expect("it is never closed").forget();
         }
         if matches!(command, Command::Admit { .. }) {
             self.admits.fetch_add(1, Ordering::Relaxed);
@@ -155,6 +161,46 @@ async fn waiting_joins_are_bounded() {
     }
     assert_eq!(refused, full);
     assert_eq!(joined, WAITING_MAX + 1_000 - full);
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn questions_at_the_store_are_bounded_and_leave_room_for_joins() {
+    const QUESTIONS_MAX: usize = 256;
+    const TOO_MANY: usize = 50;
+    let engine = Arc::new(Slow::new());
+    engine.gate.add_permits(1_000);
+    let event = EventId::new("e").unwrap();
+    let configure = Configure::new(Policy::with_capacity(1), Generation(1));
+    engine.apply(&event, None, Command::Configure(configure)).await.unwrap();
+    let stop = CancellationToken::new();
+    let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
+    // Who is in is not among those who wait, so that the store has to be asked.
+    let joining = node.join(&event, Who::Anonymous).await.unwrap();
+    let (visitor, seq, generation) = (joining.visitor, joining.seq, joining.generation);
+    let place = PlaceClaims { event: event.clone(), visitor, seq, generation };
+    let crowd: Vec<_> = (0..QUESTIONS_MAX + TOO_MANY)
+        .map(|_| {
+            let (node, event, place) = (node.clone(), event.clone(), place.clone());
+            tokio::spawn(async move { node.status(&event, place).await.map_err(|error| error.code()) })
+        })
+        .collect();
+    super::support::eventually("an answer for whoever comes too late", async || {
+        let done = crowd.iter().filter(|question| question.is_finished()).count();
+        (done == TOO_MANY).then_some(())
+    })
+    .await;
+    node.join(&event, Who::Anonymous).await.expect("a join is not held up");
+    engine.questions.add_permits(1_000);
+    let mut told = 0;
+    for question in crowd {
+        match question.await.unwrap() {
+            Ok(status) => told += usize::from(status.status == QueueState::Active),
+            Err(code) => assert_eq!(code, Code::Overloaded),
+        }
+    }
+    assert_eq!(told, QUESTIONS_MAX);
+    node.status(&event, place).await.expect("there is room again");
     stop.cancel();
 }
 
