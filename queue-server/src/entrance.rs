@@ -1,10 +1,10 @@
 //! Who may join, and how often: user tokens, and what one client address may do. The same for HTTP and sockets.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use queue_core::{
     codes::Code,
-    ids::{Millis, VisitorId},
+    ids::{EventId, Millis, VisitorId},
     service::{
         caps::{AddressCount, AddressRate, ClientAddress, Counted},
         http::{ApiError, Request},
@@ -13,7 +13,7 @@ use queue_core::{
     token::place::PlaceClaims,
 };
 
-use crate::node::Who;
+use crate::node::{Joining, Node, Who};
 
 /// What stands at the entrance of every line.
 #[derive(Default)]
@@ -47,20 +47,67 @@ impl Entrance {
         }
     }
 
-    /// Who joins, if somebody may: a holder of a place finds it again, a new place counts for the address.
-    pub fn who(&self, user: Option<VisitorId>, shown: Option<Shown>, from: IpAddr) -> Result<Who, ApiError> {
+    /// Who asks to join, by what they show.
+    pub fn who(&self, user: Option<VisitorId>, shown: Option<Shown>) -> Result<Who, ApiError> {
         match (user, shown) {
-            (Some(user), Some(shown)) if shown.claims.visitor == user => Ok(Who::User(user)),
+            (Some(user), Some(shown)) if shown.claims.visitor == user => Ok(Who::User(user, Some(shown.claims))),
             (Some(_), Some(shown)) if shown.explicitly => Err(Code::PlaceTokenInvalid.into()),
-            (Some(user), _) => self.newcomer(from).map(|()| Who::User(user)),
+            (Some(user), _) => Ok(Who::User(user, None)),
             (None, Some(shown)) => Ok(Who::Holder(shown.claims)),
             (None, None) if self.wants_users() => Err(user_token_required()),
-            (None, None) => self.newcomer(from).map(|()| Who::Anonymous),
+            (None, None) => Ok(Who::Anonymous),
         }
     }
 
-    fn newcomer(&self, from: IpAddr) -> Result<(), ApiError> {
+    /// Joins, if they may: a holder of a place finds it again, a new place counts for the address.
+    pub async fn join(&self, node: &Arc<Node>, event: &EventId, who: Who, from: IpAddr) -> Result<Joining, ApiError> {
+        let who = self.doubt(node, event, who, from).await?;
+        let holds = who.place().is_some();
+        if !holds {
+            self.newcomer(from)?;
+        }
+        let joining = node.join(event, who).await?;
+        if holds {
+            self.found(node, &joining, from);
+        }
+        Ok(joining)
+    }
+
+    /// Whoever shows a place that has ended is new. The store is asked only where that matters: while whoever is new
+    /// is refused.
+    async fn doubt(&self, node: &Arc<Node>, event: &EventId, who: Who, from: IpAddr) -> Result<Who, ApiError> {
+        let Some(place) = who.place() else { return Ok(who) };
+        // Without a user token nobody gets a new place, and the join asks the store itself.
+        if self.wants_users() && matches!(who, Who::Holder(_)) {
+            return Ok(who);
+        }
+        let line = node.line(event).await?;
+        let matters = || self.is_over(from) || line.joins.backlog.refuses();
+        if node.believes(&line, place) || !matters() || node.has_place(&line, &place.visitor).await? {
+            return Ok(who);
+        }
+        Ok(who.without_place())
+    }
+
+    /// One more new place, if the address may have it.
+    pub fn newcomer(&self, from: IpAddr) -> Result<(), ApiError> {
         self.joins.as_ref().map_or(Ok(()), |joins| joins.admit(ClientAddress::from(from)))
+    }
+
+    /// What became of the join of somebody who showed a place. If it had ended, the new one counts afterwards.
+    pub fn found(&self, node: &Node, joining: &Joining, from: IpAddr) {
+        if !joining.fresh {
+            return;
+        }
+        // The view that still has the old place is not believed a second time.
+        joining.line.leave_view(&joining.visitor, node.now());
+        if let Some(joins) = &self.joins {
+            joins.charge(ClientAddress::from(from));
+        }
+    }
+
+    fn is_over(&self, from: IpAddr) -> bool {
+        self.joins.as_ref().is_some_and(|joins| joins.over(ClientAddress::from(from)).is_some())
     }
 
     /// One more socket of an address; it counts until what is returned is dropped.
@@ -90,22 +137,21 @@ mod tests {
     #[test]
     fn a_place_and_a_user_must_be_the_same_person() {
         let entrance = Entrance::default();
-        let who = |user: Option<&str>, shown| entrance.who(user.map(visitor), shown, FROM).map_err(|e| e.code());
-        assert_eq!(who(Some("u_1"), shown("u_1", true)), Ok(Who::User(visitor("u_1"))));
+        let who = |user: Option<&str>, shown| entrance.who(user.map(visitor), shown).map_err(|e| e.code());
+        let own = shown("u_1", true).map(|shown| shown.claims);
+        assert_eq!(who(Some("u_1"), shown("u_1", true)), Ok(Who::User(visitor("u_1"), own)));
         assert_eq!(who(Some("u_1"), shown("u_2", true)), Err(Code::PlaceTokenInvalid));
-        assert_eq!(who(Some("u_1"), shown("u_2", false)), Ok(Who::User(visitor("u_1"))), "a foreign cookie is none");
+        let user = Who::User(visitor("u_1"), None);
+        assert_eq!(who(Some("u_1"), shown("u_2", false)), Ok(user), "a foreign cookie is none");
         assert!(matches!(who(None, shown("a_1", false)), Ok(Who::Holder(_))));
         assert_eq!(who(None, None), Ok(Who::Anonymous));
     }
 
     #[test]
-    fn only_new_places_count() {
+    fn new_places_count_for_their_address() {
         let entrance = Entrance { joins: AddressRate::per_minute(1), ..Entrance::default() };
-        for _ in 0..5 {
-            assert!(entrance.who(None, shown("a_1", true), FROM).is_ok());
-        }
-        assert!(entrance.who(None, None, FROM).is_ok());
-        assert_eq!(entrance.who(None, None, FROM).unwrap_err().code(), Code::RateLimited);
-        assert!(entrance.who(None, None, IpAddr::from([192, 0, 2, 1])).is_ok());
+        assert!(entrance.newcomer(FROM).is_ok());
+        assert_eq!(entrance.newcomer(FROM).unwrap_err().code(), Code::RateLimited);
+        assert!(entrance.newcomer(IpAddr::from([192, 0, 2, 1])).is_ok());
     }
 }

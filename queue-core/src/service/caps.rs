@@ -51,6 +51,8 @@ pub struct AddressRate {
     quota: Quota,
     limiter: ArcSwap<Limiter>,
     checks: AtomicU32,
+    /// Addresses that were charged more than they had, and until when.
+    over: Mutex<HashMap<ClientAddress, Instant>>,
 }
 
 impl AddressRate {
@@ -65,7 +67,8 @@ impl AddressRate {
     }
 
     fn new(quota: Quota) -> Self {
-        Self { quota, limiter: ArcSwap::from_pointee(RateLimiter::keyed(quota)), checks: 0.into() }
+        let limiter = ArcSwap::from_pointee(RateLimiter::keyed(quota));
+        Self { quota, limiter, checks: 0.into(), over: Mutex::default() }
     }
 
     /// One more; when the address has had enough, how long until the next one.
@@ -80,6 +83,31 @@ impl AddressRate {
     /// [`AddressRate::take`], or 429.
     pub fn admit(&self, address: ClientAddress) -> Result<(), ApiError> {
         self.take(address).map_err(|wait| rate_limited(wait, "address"))
+    }
+
+    /// One more that has happened already. If the address had had enough, it is [`AddressRate::over`] its limit until
+    /// it may have the next one.
+    pub fn charge(&self, address: ClientAddress) {
+        let Err(wait) = self.take(address) else { return };
+        let now = Instant::now();
+        let mut over = self.over.lock();
+        if over.len() >= ADDRESSES_MAX {
+            over.retain(|_, until| *until > now);
+        }
+        if over.len() < ADDRESSES_MAX {
+            over.insert(address, now + wait);
+        }
+    }
+
+    /// How long until the address may have another, if it was charged more than it had.
+    pub fn over(&self, address: ClientAddress) -> Option<Duration> {
+        let mut over = self.over.lock();
+        let left = over.get(&address)?.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            over.remove(&address);
+            return None;
+        }
+        Some(left)
     }
 
     fn bound(&self) {
@@ -154,41 +182,25 @@ impl Drop for Counted {
 #[derive(Debug)]
 pub struct FailedAttempts {
     rate: AddressRate,
-    locked: Mutex<HashMap<ClientAddress, Instant>>,
 }
 
 impl Default for FailedAttempts {
     fn default() -> Self {
         let most = NonZeroU32::new(FAILURES_PER_MINUTE).expect("more than none");
-        Self { rate: AddressRate::new(Quota::per_minute(most)), locked: Mutex::default() }
+        Self { rate: AddressRate::new(Quota::per_minute(most)) }
     }
 }
 
 impl FailedAttempts {
     /// Whether a token of this address is looked at.
     pub fn admit(&self, address: ClientAddress) -> Result<(), ApiError> {
-        let mut locked = self.locked.lock();
-        let Some(until) = locked.get(&address) else { return Ok(()) };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            locked.remove(&address);
-            return Ok(());
-        }
-        Err(rate_limited(left, "failed attempts of the address"))
+        let left = self.rate.over(address);
+        left.map_or(Ok(()), |left| Err(rate_limited(left, "failed attempts of the address")))
     }
 
     /// It was a wrong one.
     pub fn failed(&self, address: ClientAddress) {
-        if let Err(wait) = self.rate.take(address) {
-            let now = Instant::now();
-            let mut locked = self.locked.lock();
-            if locked.len() >= ADDRESSES_MAX {
-                locked.retain(|_, until| *until > now);
-            }
-            if locked.len() < ADDRESSES_MAX {
-                locked.insert(address, now + wait);
-            }
-        }
+        self.rate.charge(address);
     }
 }
 
@@ -225,6 +237,19 @@ mod tests {
         assert!(wait <= Duration::from_secs(20) && wait > Duration::from_secs(15), "{wait:?}");
         assert!(rate.take(other).is_ok());
         assert!(AddressRate::per_second(0).is_none());
+    }
+
+    #[test]
+    fn whoever_is_charged_more_than_they_have_is_over_the_limit() {
+        let rate = AddressRate::per_minute(2).unwrap();
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        rate.charge(one);
+        rate.charge(one);
+        assert_eq!(rate.over(one), None, "as much as it may have");
+        rate.charge(one);
+        assert!(rate.over(one).is_some_and(|left| left <= Duration::from_secs(30)));
+        assert_eq!(rate.over(other), None);
+        assert!(rate.take(one).is_err() && rate.take(other).is_ok());
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Joining {
     pub seq: Seq,
     pub generation: Generation,
     pub active: bool,
+    /// They had no place before.
+    pub fresh: bool,
     /// The contract's answer, with the place token.
     pub status: QueueStatus,
 }
@@ -56,16 +58,28 @@ pub enum Begun {
 pub enum Who {
     /// Somebody new.
     Anonymous,
-    /// Whom a verified user token names.
-    User(VisitorId),
+    /// Whom a verified user token names, with the verified place token that they show besides.
+    User(VisitorId, Option<PlaceClaims>),
     /// Whom a verified place token of the event names.
     Holder(PlaceClaims),
 }
 
 impl Who {
-    /// Whether they show a place already.
-    const fn holds(&self) -> bool {
-        matches!(self, Self::Holder(_))
+    /// The place that they show.
+    pub const fn place(&self) -> Option<&PlaceClaims> {
+        match self {
+            Self::Holder(place) | Self::User(_, Some(place)) => Some(place),
+            Self::User(_, None) | Self::Anonymous => None,
+        }
+    }
+
+    /// The same visitor, who is known but has no place.
+    #[must_use]
+    pub fn without_place(self) -> Self {
+        match self {
+            Self::Holder(PlaceClaims { visitor, .. }) | Self::User(visitor, _) => Self::User(visitor, None),
+            Self::Anonymous => Self::Anonymous,
+        }
     }
 }
 
@@ -82,10 +96,10 @@ impl Node {
 
     /// [`Node::check`] of a line that is known, without waiting where the engine does not make us wait.
     pub fn begin_join(&self, line: &Arc<LocalLine>, who: Who) -> Result<Begun, ApiError> {
-        let holds = who.holds();
+        let holds = who.place().is_some();
         let visitor = match who {
             Who::Anonymous => anonymous()?,
-            Who::User(visitor) => visitor,
+            Who::User(visitor, _) => visitor,
             Who::Holder(claims) => claims.visitor,
         };
         context::note_visitor(&visitor);
@@ -101,10 +115,10 @@ impl Node {
     /// [`Node::check`], with what a socket needs.
     pub async fn join(self: &Arc<Self>, event: &EventId, who: Who) -> Result<Joining, ApiError> {
         let line = self.line(event).await?;
-        let holds = who.holds();
+        let holds = who.place().is_some();
         let visitor = match who {
             Who::Anonymous => anonymous()?,
-            Who::User(visitor) => visitor,
+            Who::User(visitor, _) => visitor,
             Who::Holder(claims) => {
                 if self.options.user_tokens {
                     self.require_place(&line, &claims.visitor).await?;
@@ -125,8 +139,8 @@ impl Node {
         answer: joins::JoinAnswer,
     ) -> Result<Joining, ApiError> {
         let (now, generation) = (answer.now, answer.generation);
-        let (seq, active, mut status) = match answer.place {
-            Place::Waiting { seq, position, .. } => {
+        let (seq, active, fresh, mut status) = match answer.place {
+            Place::Waiting { seq, position, fresh } => {
                 let at = answer::Waiting {
                     as_of: now,
                     position,
@@ -134,17 +148,17 @@ impl Node {
                     paused: answer.paused,
                     heard: now,
                 };
-                (seq, false, answer::waiting(&line, at))
+                (seq, false, fresh, answer::waiting(&line, at))
             }
-            Place::Active { seq, expires, .. } => {
+            Place::Active { seq, expires, fresh } => {
                 let jti = Jti { generation, seq };
-                (seq, true, answer::active(self, &line, now, &visitor, jti, expires))
+                (seq, true, fresh, answer::active(self, &line, now, &visitor, jti, expires))
             }
             Place::Closed => return Err(ApiError::new(Code::QueueClosed)),
             Place::Full => return Err(ApiError::new(Code::QueueFull).retry_after_secs(10)),
         };
         status.place_token = Some(self.keys.place_token(&line.event, &visitor, seq, generation));
-        Ok(Joining { line, visitor, seq, generation, active, status })
+        Ok(Joining { line, visitor, seq, generation, active, fresh, status })
     }
 
     /// Who has no place any more would get a new one by joining, and for that a place token is not enough.
@@ -155,6 +169,22 @@ impl Node {
             Outcome::Standing(_) => Err(user_token_required()),
             _ => Err(api_error(broken("lookup"))),
         }
+    }
+
+    /// Whether a place that is shown is still there, as far as this node knows: what it cannot know it believes. Of
+    /// those who are in it does not know, for they are in line no more.
+    pub fn believes(&self, line: &LocalLine, place: &PlaceClaims) -> bool {
+        if place.generation != line.generation() || line.has_left(&place.visitor) {
+            return false;
+        }
+        let Some(view) = line.fresh_view(self.now()) else { return true };
+        place.seq > view.summary.seq || view.index.contains(line.rank(place.seq))
+    }
+
+    /// Whether the visitor has a place or session, by the store.
+    pub async fn has_place(&self, line: &LocalLine, visitor: &VisitorId) -> Result<bool, ApiError> {
+        let asked = self.ask_standing(line, Command::Lookup(visitor.clone())).await?;
+        Ok(matches!(asked.standing, Standing::Waiting { .. } | Standing::Active { .. }))
     }
 
     /// Where the holder of a place token stands: from what the node knows, if it does. A sign of life.

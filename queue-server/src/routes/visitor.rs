@@ -1,6 +1,6 @@
 //! Joining, asking, leaving, releasing: what a visitor does over HTTP.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     HeaderValue, StatusCode,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     entrance::{self, Entrance},
-    node::{Begun, LocalLine, Node, Who},
+    node::{Begun, Joining, LocalLine, Node, Who},
 };
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -38,14 +38,14 @@ pub async fn check(node: &Arc<Node>, entrance: &Entrance, mut request: Request) 
     if user.is_none() {
         require_origin(&request, place.as_ref())?;
     }
-    let who = entrance.who(user, place.map(shown), request.client_ip())?;
-    let status = node.check(&event, who).await?;
-    Ok(answer(Jar::of(&request, &event), &status, ""))
+    let who = entrance.who(user, place.map(shown))?;
+    let joined = entrance.join(node, &event, who, request.client_ip()).await?;
+    Ok(answer(Jar::of(&request, &event), &joined.status, ""))
 }
 
 /// [`check`] of an anonymous visitor who sends no body, for a line that is known: no future where the engine
 /// answers at once, else one that holds no more than it needs.
-pub fn check_quickly(node: &Arc<Node>, entrance: &Entrance, request: &Request) -> Quick {
+pub fn check_quickly(node: &Arc<Node>, entrance: &Arc<Entrance>, request: &Request) -> Quick {
     if !request.is_bare() || entrance.wants_users() {
         return Quick::No;
     }
@@ -55,7 +55,7 @@ pub fn check_quickly(node: &Arc<Node>, entrance: &Entrance, request: &Request) -
 
 fn join_quickly(
     node: &Arc<Node>,
-    entrance: &Entrance,
+    entrance: &Arc<Entrance>,
     request: &Request,
     line: Arc<LocalLine>,
 ) -> Result<Quick, ApiError> {
@@ -64,26 +64,49 @@ fn join_quickly(
         node.may_join(&line)?;
     }
     require_origin(request, place.as_ref())?;
-    let who = entrance.who(None, place.map(shown), request.client_ip())?;
+    let who = entrance.who(None, place.map(shown))?;
+    let from = request.client_ip();
+    let toll = match who.place() {
+        // The store may have to be asked about it.
+        Some(place) if !node.believes(&line, place) => return Ok(Quick::No),
+        Some(_) => Some(Box::new(Toll { entrance: entrance.clone(), from })),
+        None => {
+            entrance.newcomer(from)?;
+            None
+        }
+    };
     let jar = Jar::of(request, &line.event);
+    let told = move |node: &Node, joined: &Joining| {
+        if let Some(toll) = toll {
+            toll.entrance.found(node, joined, toll.from);
+        }
+        Ok(answer(jar, &joined.status, ""))
+    };
     Ok(match node.begin_join(&line, who)? {
-        Begun::Done(joined) => Quick::Done(Ok(answer(jar, &joined.status, ""))),
+        Begun::Done(joined) => Quick::Done(told(node, &joined)),
         Begun::Not(visitor) => {
             let (node, event) = (node.clone(), line.event.clone());
             // Not as a holder, who might be asked for more: this visitor is known to be good.
             Quick::later(async move {
-                let joined = node.join(&event, Who::User(visitor)).await?;
-                Ok(answer(jar, &joined.status, ""))
+                let joined = node.join(&event, Who::User(visitor, None)).await?;
+                told(&node, &joined)
             })
         }
         Begun::Waits(waiting) => {
             let node = node.clone();
             Quick::later(async move {
                 let joined = waiting.joined(&node, line).await?;
-                Ok(answer(jar, &joined.status, ""))
+                told(&node, &joined)
             })
         }
     })
+}
+
+/// To whom a join counts if the place that was shown turns out to have ended. Most who join show none: boxed, it costs
+/// them a pointer.
+struct Toll {
+    entrance: Arc<Entrance>,
+    from: IpAddr,
 }
 
 /// A cookie alone authenticates no change that another site may have asked for.

@@ -105,9 +105,7 @@ impl Lobby {
     }
 
     async fn join(self: Box<Self>, talk: &Talk, join: JoinQueue) -> (Role, Flow) {
-        let who = self
-            .place(&join)
-            .and_then(|place| self.entrance.who(self.presented.user.clone(), place, self.presented.from));
+        let who = self.place(&join).and_then(|place| self.entrance.who(self.presented.user.clone(), place));
         let who = match who {
             Ok(who) => who,
             // Another token, or a little later: only a bad place token is the end.
@@ -119,7 +117,7 @@ impl Lobby {
         };
         // Whoever is known, by place or by login, may have another socket, here or on another node.
         let resumes = who != Who::Anonymous;
-        let joining = match self.node.join(&join.event_id, who).await {
+        let joining = match self.entrance.join(&self.node, &join.event_id, who, self.presented.from).await {
             Ok(joining) => joining,
             Err(error) => {
                 let end = (error.code() == Code::EventNotFound).then_some(CloseCode::NoSuchEvent);

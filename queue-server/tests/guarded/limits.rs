@@ -9,7 +9,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest as _},
 };
 
-use super::support::{Answer, Ask as _, Server, WITHIN, eventually};
+use super::support::{Answer, Ask as _, Server, WITHIN, eventually, user_flags, user_token};
 
 type Socket = WebSocketStream<TcpStream>;
 
@@ -82,6 +82,53 @@ async fn joins_are_limited_by_client_address() {
     assert_eq!((&refused["event"], &refused["data"]["code"]), (&json!("error"), &json!("RATE_LIMITED")));
     let resumed = join(&mut socket, Some(&places[2])).await;
     assert_eq!(resumed["event"], "queue-updated", "{resumed}");
+}
+
+#[tokio::test]
+async fn a_place_that_has_ended_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--address-joins-per-minute=3"]);
+    server.event("e", 1).await;
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        places.push(server.check("e").answer().await.json["placeToken"].as_str().unwrap().to_owned());
+    }
+    let [active, waiting, leaving] = &places[..] else { panic!() };
+    let check = async |place: &str| server.check("e").header("x-usher-place", place).answer().await;
+    let leave_and_join = async || {
+        let left = server.leave("e").header("x-usher-place", leaving).answer().await;
+        assert_eq!(left.status, 204);
+        check(leaving).await
+    };
+    assert_eq!(leave_and_join().await.status, 200, "this node has not asked the store: it counts afterwards");
+    assert_eq!(leave_and_join().await.refusal(), (429, "RATE_LIMITED"));
+    let mut socket = connect(&server).await.unwrap();
+    let refused = join(&mut socket, Some(leaving)).await;
+    assert_eq!((&refused["event"], &refused["data"]["code"]), (&json!("error"), &json!("RATE_LIMITED")));
+    for _ in 0..5 {
+        assert_eq!(check(active).await.json["status"], "ACTIVE", "who is in passes");
+        assert_eq!(check(waiting).await.json["position"], 1, "who waits passes");
+    }
+    let resumed = join(&mut socket, Some(active)).await;
+    assert_eq!(resumed["event"], "queue-entry-allowed", "{resumed}");
+}
+
+#[tokio::test]
+async fn a_user_whose_place_has_ended_counts_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut flags = user_flags(folder.path());
+    flags.push("--address-joins-per-minute=1".to_owned());
+    let server = Server::start(folder.path(), &flags.iter().map(String::as_str).collect::<Vec<_>>());
+    server.event("e", 1).await;
+    let check = || server.check("e").bearer_auth(user_token("ann"));
+    let place = check().answer().await.json["placeToken"].as_str().unwrap().to_owned();
+    let leave_and_join = async || {
+        assert_eq!(server.leave("e").header("x-usher-place", &place).answer().await.status, 204);
+        check().header("x-usher-place", &place).answer().await
+    };
+    assert_eq!(leave_and_join().await.status, 200);
+    assert_eq!(check().header("x-usher-place", &place).answer().await.status, 200, "the place is there");
+    assert_eq!(leave_and_join().await.refusal(), (429, "RATE_LIMITED"));
 }
 
 async fn connect(server: &Server) -> Result<Socket, (u16, bool)> {

@@ -97,8 +97,8 @@ impl Visit<'_> {
             let explicitly = place.shown == Shown::Explicitly;
             entrance::Shown { claims: place.claims, explicitly }
         });
-        let who = self.entrance.who(user, shown, self.request.client_ip())?;
-        let status = self.node.check(&self.event, who).await?;
+        let who = self.entrance.who(user, shown)?;
+        let status = self.entrance.join(self.node, &self.event, who, self.request.client_ip()).await?.status;
         if status.place_token.is_none() {
             // Not open yet: there is no place to keep.
             return Ok(self.page.status(&status));
