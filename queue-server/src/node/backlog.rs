@@ -17,7 +17,7 @@ use queue_core::limits::JOIN_BATCH_MAX;
 
 /// Joins of one event that wait for the store on this node, at most, however quick it is.
 pub const WAITING_JOINS_MAX: usize = 8_192;
-/// So many may always wait: fewer would not fill a batch.
+/// So many may always wait.
 const WAITING_JOINS_MIN: usize = JOIN_BATCH_MAX;
 /// A join should be answered within this.
 pub const WAIT_TARGET: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ pub struct Backlog {
     limit: AtomicUsize,
     /// Somebody was refused since the limit was last looked at: so it is the limit that holds them back.
     refused: AtomicBool,
+    /// So many may always wait.
+    least: usize,
     /// The store's pace was measured.
     measured: AtomicBool,
 }
@@ -45,13 +47,19 @@ pub struct Lesson {
     pub ahead: usize,
 }
 
-impl Default for Backlog {
-    fn default() -> Self {
-        Self { depth: 0.into(), limit: WAITING_JOINS_MAX.into(), refused: false.into(), measured: false.into() }
-    }
-}
-
 impl Backlog {
+    /// Nobody waits yet, for batches of so many at most.
+    pub fn new(batch: usize) -> Self {
+        Self {
+            depth: 0.into(),
+            limit: WAITING_JOINS_MAX.into(),
+            refused: false.into(),
+            // Those of the batch under way count as well: with fewer the next one would not be full.
+            least: (2 * batch).max(WAITING_JOINS_MIN),
+            measured: false.into(),
+        }
+    }
+
     /// One more, if it may wait: how many are before it. `holds`: they have a place, and want to find it.
     pub fn enter(&self, holds: bool) -> Option<usize> {
         let ahead = self.depth.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +105,7 @@ impl Backlog {
         let first = full.is_some() && !self.measured.swap(true, Ordering::Relaxed);
         // A quarter of the way: one stop of the store is not yet a slow store.
         let next = if first { allowed } else { limit - limit / 4 + allowed / 4 };
-        self.limit.store(next.clamp(WAITING_JOINS_MIN, WAITING_JOINS_MAX), Ordering::Relaxed);
+        self.limit.store(next.clamp(self.least, WAITING_JOINS_MAX), Ordering::Relaxed);
     }
 }
 
@@ -115,7 +123,7 @@ mod tests {
     /// A store that takes `batch_ms` for a batch of up to `batch`, and is offered `per_ms` joins a millisecond, on
     /// virtual time. Gives joins answered and refused, and the waits in milliseconds, of the last half.
     fn simulate(batch: usize, batch_ms: u64, per_ms: usize, total_ms: u64) -> (usize, usize, Vec<u64>) {
-        let backlog = Backlog::default();
+        let backlog = Backlog::new(batch);
         let (mut queue, mut flying, mut free_at) = (VecDeque::new(), Vec::new(), 0);
         let (mut refused, mut waits) = (0, Vec::new());
         for now in 0..total_ms {
@@ -145,7 +153,7 @@ mod tests {
     #[test]
     fn three_times_too_many_lose_no_throughput_and_wait_no_longer() {
         // One join to 64 joins a millisecond.
-        for (batch, batch_ms) in [(16, 16), (16, 4), (128, 20), (128, 2)] {
+        for (batch, batch_ms) in [(16, 16), (16, 4), (112, 80), (128, 20), (128, 2)] {
             let per_ms = (3 * batch / batch_ms as usize).max(1);
             let (answered, refused, mut waits) = simulate(batch, batch_ms, per_ms, 20_000);
             let most = batch * 10_000 / batch_ms as usize;
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_stop_of_the_store_is_forgiven() {
-        let backlog = Backlog::default();
+        let backlog = Backlog::new(JOIN_BATCH_MAX);
         let limit = || backlog.limit.load(Ordering::Relaxed);
         let full = |ms| {
             let took = Duration::from_millis(ms);
@@ -183,11 +191,11 @@ mod tests {
 
     #[test]
     fn whoever_has_a_place_goes_before_whoever_is_new() {
-        let backlog = Backlog::default();
+        let backlog = Backlog::new(JOIN_BATCH_MAX);
         let slow = Duration::from_secs(1);
         backlog.learn(Lesson { took: slow, full: Some(JOIN_BATCH_MAX), waited: slow, ahead: 0 });
         let newcomers = (0..1_000).filter(|_| backlog.enter(false).is_some()).count();
-        assert_eq!(newcomers, WAITING_JOINS_MIN);
+        assert_eq!(newcomers, 2 * JOIN_BATCH_MAX);
         assert!(backlog.refuses());
         let holders = (0..10_000).filter(|_| backlog.enter(true).is_some()).count();
         assert_eq!(newcomers + holders, WAITING_JOINS_MAX);
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_limit_below_a_batch_rises_again() {
-        let backlog = Backlog::default();
+        let backlog = Backlog::new(1);
         let limit = || backlog.limit.load(Ordering::Relaxed);
         let slow = Lesson { took: Duration::from_secs(1), full: None, waited: Duration::from_secs(1), ahead: 50 };
         (0..60).for_each(|_| backlog.learn(slow));

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     FATE_WITHIN, Joining, LocalLine, Node,
-    backlog::{Backlog, Lesson},
+    backlog::{Backlog, Lesson, WAIT_TARGET},
     broken,
 };
 use crate::engine::EngineError;
@@ -48,7 +48,6 @@ struct Job {
 }
 
 /// The joins of one line that wait for the store.
-#[derive(Default)]
 pub struct Joins {
     pub backlog: Backlog,
     jobs: Mutex<Jobs>,
@@ -108,7 +107,9 @@ pub async fn join(node: &Node, line: &LocalLine, visitor: VisitorId, holds: bool
     let answer = tokio::time::timeout(JOIN_WITHIN, apply(node, line, vec![visitor])).await;
     if node.engine.gathers() {
         let waited = began.elapsed();
-        line.joins.backlog.learn(Lesson { took: waited, full: None, waited, ahead });
+        if teaches(answer.as_ref().is_ok_and(Result::is_ok), waited) {
+            line.joins.backlog.learn(Lesson { took: waited, full: None, waited, ahead });
+        }
     }
     drop(entered);
     match answer {
@@ -216,7 +217,18 @@ impl Drop for Gathered {
     }
 }
 
+/// Whether a call says something of the store's pace. One that failed at once does not; one that failed after so long
+/// has timed out.
+fn teaches(answered: bool, took: Duration) -> bool {
+    answered || took > WAIT_TARGET
+}
+
 impl Joins {
+    /// Nobody waits yet, for batches of so many at most.
+    pub fn new(batch: usize) -> Self {
+        Self { backlog: Backlog::new(batch), jobs: Mutex::default(), came: Notify::new() }
+    }
+
     /// The next batch. Who has given up is left out: they hold no token, and a place would only be abandoned. Who
     /// has waited too long is told so.
     fn take(&self, most: usize, now: Instant) -> Vec<Job> {
@@ -287,7 +299,10 @@ async fn send(node: &Node, line: &LocalLine, joins: &Joins, mut batch: Vec<Job>)
         }
     };
     let full = (visitors_sent == node.options.join_batch).then_some(visitors_sent);
-    joins.backlog.learn(Lesson { took: sent.elapsed(), full, waited: oldest.elapsed(), ahead });
+    let took = sent.elapsed();
+    if teaches(answers.is_ok(), took) {
+        joins.backlog.learn(Lesson { took, full, waited: oldest.elapsed(), ahead });
+    }
     joins.backlog.leave(batch.len());
     for (job, place) in batch.into_iter().zip(places) {
         let answer = match &answers {
@@ -324,4 +339,16 @@ fn take_note(line: &LocalLine, now: Millis, places: &[Place]) {
         Place::Waiting { seq, .. } | Place::Active { seq, .. } => line.saw_seq(*seq),
         Place::Closed | Place::Full => {}
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_refuses_at_once_is_not_taken_for_a_quick_one() {
+        assert!(teaches(true, Duration::from_micros(300)) && teaches(true, Duration::from_secs(1)));
+        assert!(!teaches(false, Duration::from_micros(300)));
+        assert!(teaches(false, Duration::from_millis(500)), "a time-out");
+    }
 }

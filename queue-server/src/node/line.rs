@@ -103,7 +103,7 @@ impl LocalLine {
         node: &Arc<Node>,
     ) -> Self {
         let Description { policy, summary } = described;
-        let (joins, over) = (Arc::<Joins>::default(), CancellationToken::new());
+        let (joins, over) = (Arc::new(Joins::new(node.options.join_batch)), CancellationToken::new());
         node.spawn(joins::gather(node, event.clone(), joins.clone(), over.clone()));
         let metrics = LineMetrics::new(node.labels.label(event.as_str()));
         metrics.capacity(policy.capacity);
