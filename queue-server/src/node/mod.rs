@@ -7,6 +7,7 @@ mod admission;
 mod answer;
 mod audit;
 mod backlog;
+mod errands;
 mod following;
 pub mod frames;
 mod heard;

@@ -15,18 +15,17 @@ use queue_core::{
     },
     wire::{BookingDone, Inventory, SessionEnded, SessionSeen},
 };
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 
 use super::{
     LocalLine, Node, answer,
+    errands::Errands,
     outlet::uptime_ms,
     push::{Inner, Phase, Slot},
     show,
 };
 use crate::engine::{Signal, TakenOver};
 
-/// Messages of the other server that are carried out at a time.
-const MESSAGES_AT_ONCE: usize = 64;
 /// What could not be carried out since the store was away is tried again after this.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Between two tries, at most.
@@ -38,7 +37,7 @@ const TAKE_OVER_SETTLES_MS: u64 = 5_000;
 
 /// Follows the signals until the node stops.
 pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
-    let slots = Arc::new(Semaphore::new(MESSAGES_AT_ONCE));
+    let errands = Arc::<Errands>::default();
     loop {
         let signal = match signals.recv().await {
             Ok(signal) => signal,
@@ -54,34 +53,17 @@ pub async fn follow(node: Arc<Node>, mut signals: broadcast::Receiver<Signal>) {
             Signal::TakenOver(taken) => taken_over(&node, taken),
             Signal::EventChanged(event) => match node.lines.get(&event).map(|line| line.clone()) {
                 Some(line) => line.kick(),
-                None => {
-                    let _ = node.learn(&event).await;
-                }
+                None => errands.learn(&node, event),
             },
             Signal::Resync => node.all_lines().iter().for_each(|line| line.resync()),
             Signal::BookingDone(done) => {
-                let Ok(slot) = slots.clone().acquire_owned().await else { return };
-                let node_of_task = node.clone();
-                node.spawn(async move {
-                    booking_done(&node_of_task, done).await;
-                    drop(slot);
-                });
+                errands.send(&node, booking_done(node.clone(), errands.clone(), done)).await;
             }
             Signal::Inventory(inventory) => {
-                let Ok(slot) = slots.clone().acquire_owned().await else { return };
-                let node_of_task = node.clone();
-                node.spawn(async move {
-                    stocked(&node_of_task, inventory).await;
-                    drop(slot);
-                });
+                errands.send(&node, stocked(node.clone(), errands.clone(), inventory)).await;
             }
             Signal::SessionSeen(seen) => {
-                let Ok(slot) = slots.clone().acquire_owned().await else { return };
-                let node_of_task = node.clone();
-                node.spawn(async move {
-                    session_seen(&node_of_task, seen).await;
-                    drop(slot);
-                });
+                errands.send(&node, session_seen(node.clone(), errands.clone(), seen)).await;
             }
         }
     }
@@ -163,27 +145,28 @@ fn taken_over(node: &Node, taken: TakenOver) {
     });
 }
 
-async fn booking_done(node: &Arc<Node>, done: BookingDone) {
+async fn booking_done(node: Arc<Node>, errands: Arc<Errands>, done: BookingDone) {
     let trace = done.traceparent.clone();
-    let released = spans::resume(trace.as_deref(), Kind::Consumer, "BOOKING_DONE", release(node, done));
+    let released = spans::resume(trace.as_deref(), Kind::Consumer, "BOOKING_DONE", release(&node, &errands, done));
     if let Err(error) = released.await {
         tracing::warn!(%error, "a finished booking is not released");
     }
 }
 
 /// Tries until the store could be asked.
-async fn release(node: &Arc<Node>, done: BookingDone) -> Result<(), ApiError> {
+async fn release(node: &Arc<Node>, errands: &Errands, done: BookingDone) -> Result<(), ApiError> {
     let mut pause = RETRY_MIN;
-    while let Err(error) = node.booking_done(done.clone()).await {
+    let mut released = errands.first(node.booking_done(done.clone())).await;
+    while let Err(error) = released {
         tracing::warn!(%error, "a finished booking could not be released yet");
-        // Only that the store is away passes by itself: a defect would keep its place among
-        // MESSAGES_AT_ONCE for ever, and then nothing else would be followed.
+        // Only that the store is away passes by itself: a defect would be tried for ever.
         if !passes(error.code()) {
             return Err(error);
         }
         // Nobody says it again: without this the slot would stay taken until the session's time is over.
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_MAX);
+        released = errands.again(node.booking_done(done.clone())).await;
     }
     Ok(())
 }
@@ -194,16 +177,19 @@ const fn passes(code: Code) -> bool {
 }
 
 /// It is said again soon, so what cannot be done now is left.
-async fn stocked(node: &Arc<Node>, inventory: Inventory) {
+async fn stocked(node: Arc<Node>, errands: Arc<Errands>, inventory: Inventory) {
     let Inventory { event_id, left, held, at } = inventory;
-    if let Err(error) = node.stock(&event_id, Stock { left, held, at }).await {
+    if let Err(error) = errands.first(node.stock(&event_id, Stock { left, held, at })).await {
         tracing::debug!(event = %event_id, %error, "the stock could not be noted");
     }
 }
 
-async fn session_seen(node: &Arc<Node>, seen: SessionSeen) {
-    let Ok(line) = node.line(&seen.event_id).await else { return };
-    if let Err(error) = node.ask_session(&line, seen.jti).await {
+async fn session_seen(node: Arc<Node>, errands: Arc<Errands>, seen: SessionSeen) {
+    let claim = async {
+        let line = node.line(&seen.event_id).await?;
+        node.ask_session(&line, seen.jti).await
+    };
+    if let Err(error) = errands.first(claim).await {
         tracing::debug!(%error, "a session could not be claimed");
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use queue_core::{
     policy::Policy,
     service::secret::Secret,
     token::{keys::SigningKey, place::PlaceClaims},
-    wire::QueueState,
+    wire::{BookingDone, Outcome, QueueState},
 };
 use queue_server::{
     clock,
@@ -41,11 +41,18 @@ use super::{
 /// Joins that wait on a node, at most: those in line and those of the batch under way.
 const WAITING_MAX: usize = 8_192 + JOIN_BATCH_MAX;
 
-/// The memory engine, whose joins and questions stand still until they are let go.
+/// An event in a part of the store that never answers.
+const HANGS: &str = "hangs";
+/// An event in a part of the store that may be away.
+const AWAY: &str = "away";
+
+/// The memory engine, whose joins and questions stand still until they are let go. Signals are what the test sends.
 struct Slow {
     engine: MemoryEngine,
     gate: Semaphore,
     questions: Semaphore,
+    away: AtomicBool,
+    signals: broadcast::Sender<Signal>,
     /// How often it was asked to let people in.
     admits: AtomicUsize,
 }
@@ -53,7 +60,8 @@ struct Slow {
 impl Slow {
     fn new() -> Self {
         let engine = MemoryEngine::new(clock::system());
-        Self { engine, gate: Semaphore::new(0), questions: Semaphore::new(0), admits: 0.into() }
+        let (gate, questions) = (Semaphore::new(0), Semaphore::new(0));
+        Self { engine, gate, questions, away: false.into(), signals: broadcast::channel(1_024).0, admits: 0.into() }
     }
 }
 
@@ -65,6 +73,11 @@ impl Engine for Slow {
         expected: Option<Generation>,
         command: Command,
     ) -> Result<Applied, EngineError> {
+        match event.as_str() {
+            HANGS => std::future::pending().await,
+            AWAY if self.away.load(Ordering::Relaxed) => return Err(EngineError::Unavailable("away".into())),
+            _ => {}
+        }
         if matches!(command, Command::Join { .. }) {
             self.gate.acquire().await.expect("it is never closed").forget();
         }
@@ -82,7 +95,7 @@ impl Engine for Slow {
     }
 
     fn signals(&self) -> broadcast::Receiver<Signal> {
-        self.engine.signals()
+        self.signals.subscribe()
     }
 
     async fn announce(&self, taken: TakenOver) -> Result<(), EngineError> {
@@ -201,6 +214,45 @@ async fn questions_at_the_store_are_bounded_and_leave_room_for_joins() {
     }
     assert_eq!(told, QUESTIONS_MAX);
     node.status(&event, place).await.expect("there is room again");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_part_of_the_store_that_is_away_holds_up_no_signals() {
+    let engine = Arc::new(Slow::new());
+    engine.gate.add_permits(1_000);
+    let (near, away) = (EventId::new("near").unwrap(), EventId::new(AWAY).unwrap());
+    for event in [&near, &away] {
+        let configure = Configure::new(Policy::with_capacity(1), Generation(1));
+        engine.apply(event, None, Command::Configure(configure)).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let node = Node::start(engine.clone(), keys(), NodeOptions::default(), stop.clone());
+    let mut sessions = Vec::new();
+    for event in [&near, &away] {
+        let joining = node.join(event, Who::Anonymous).await.unwrap();
+        let jti = Jti { generation: joining.generation, seq: joining.seq };
+        sessions.push(BookingDone {
+            event_id: event.clone(),
+            visitor_id: joining.visitor,
+            jti,
+            outcome: Outcome::Booked,
+            reservation_id: None,
+            at: engine.now(),
+            traceparent: None,
+        });
+    }
+    let active = |event: &EventId| engine.engine.with_lines(|lines| lines.line(event).unwrap().sessions.len());
+    let say = |signal| assert!(engine.signals.send(signal).is_ok());
+
+    engine.away.store(true, Ordering::Relaxed);
+    say(Signal::EventChanged(EventId::new(HANGS).unwrap()));
+    (0..200).for_each(|_| say(Signal::BookingDone(sessions[1].clone())));
+    say(Signal::BookingDone(sessions[0].clone()));
+    super::support::eventually("a release that needs another part", async || (active(&near) == 0).then_some(())).await;
+    assert_eq!(active(&away), 1);
+    engine.away.store(false, Ordering::Relaxed);
+    super::support::eventually("the other release", async || (active(&away) == 0).then_some(())).await;
     stop.cancel();
 }
 
