@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use queue_core::{
     ids::Millis,
     line::{Admission, Place},
+    service::metrics::EventLabel,
     wire::EndReason,
 };
 
@@ -36,8 +37,12 @@ impl NodeMetrics {
         }
     }
 
-    pub fn sockets(&self, count: usize) {
-        self.sockets.set(count as f64);
+    /// One more open socket. Only steps are told: of two counts the later one may be told first.
+    pub fn socket_opened(&self) {
+        self.sockets.increment(1.0);
+    }
+    pub fn socket_closed(&self) {
+        self.sockets.decrement(1.0);
     }
     /// So many were pushed to, so long after the line was read.
     pub fn pushed(&self, count: usize, lag_ms: u64) {
@@ -81,7 +86,8 @@ impl Drop for Share {
 
 /// Metrics of one event on this node.
 pub struct LineMetrics {
-    event: SharedString,
+    /// Given back when nobody needs the line any more.
+    label: EventLabel,
     waiting: Share,
     active: Share,
     capacity: Share,
@@ -92,16 +98,17 @@ pub struct LineMetrics {
 }
 
 impl LineMetrics {
-    pub fn new(event: SharedString) -> Self {
+    pub fn new(label: EventLabel) -> Self {
+        let event = label.value();
         Self {
             waiting: Share::new(gauge!("usher_queue_waiting", "event" => event.clone())),
             active: Share::new(gauge!("usher_queue_active", "event" => event.clone())),
             capacity: Share::new(gauge!("usher_queue_capacity", "event" => event.clone())),
             joins: counter!("usher_queue_joins_total", "event" => event.clone()),
             joins_waiting: Share::new(gauge!("usher_queue_joins_waiting", "event" => event.clone())),
-            admissions: counter!("usher_queue_admissions_total", "event" => event.clone()),
+            admissions: counter!("usher_queue_admissions_total", "event" => event),
             wait: histogram!("usher_queue_wait_duration_seconds"),
-            event,
+            label,
         }
     }
 
@@ -145,7 +152,7 @@ impl LineMetrics {
     }
 
     pub fn released(&self, reason: EndReason, count: u64) {
-        counter!("usher_queue_releases_total", "event" => self.event.clone(), "reason" => reason.as_str())
+        counter!("usher_queue_releases_total", "event" => self.label.value(), "reason" => reason.as_str())
             .increment(count);
     }
 }

@@ -46,7 +46,6 @@ use queue_core::{
     service::{
         context,
         http::ApiError,
-        metrics::EventLabels,
         spans::{self, Kind},
         trace::random_u64,
     },
@@ -118,7 +117,6 @@ pub struct Node {
     sessions: sessions::SessionCache,
     /// Bounds what is asked of where people stand.
     questions: Semaphore,
-    labels: EventLabels,
     metrics: metrics::NodeMetrics,
     outlets: Outlets,
     next_socket: AtomicU64,
@@ -138,7 +136,6 @@ impl Node {
             unknown: Mutex::default(),
             sessions: sessions::SessionCache::default(),
             questions: Semaphore::new(places::QUESTIONS_AT_ONCE),
-            labels: EventLabels::default(),
             metrics: metrics::NodeMetrics::new(),
             outlets: Outlets::default(),
             next_socket: 0.into(),
@@ -195,8 +192,12 @@ impl Node {
         &self.outlets
     }
 
-    pub(crate) fn count_sockets(&self, count: usize) {
-        self.metrics.sockets(count);
+    pub(crate) fn socket_opened(&self) {
+        self.metrics.socket_opened();
+    }
+
+    pub(crate) fn socket_closed(&self) {
+        self.metrics.socket_closed();
     }
 
     /// The time by the store's clock.

@@ -71,8 +71,8 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.outlet.end();
-        let left = self.node.outlets().remove(&self.outlet);
-        self.node.count_sockets(left);
+        self.node.outlets().remove(&self.outlet);
+        self.node.socket_closed();
     }
 }
 
@@ -83,7 +83,7 @@ impl Connection {
         let outlet = Arc::new(Outlet::new(write));
         let open = Open { node: lobby.node.clone(), outlet };
         let number = open.node.outlets().add(&open.outlet);
-        open.node.count_sockets(number);
+        open.node.socket_opened();
         let full = number > open.node.options().sockets_max;
         let mut this = Self {
             read: Some(read),

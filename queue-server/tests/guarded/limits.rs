@@ -1,6 +1,6 @@
 //! What one client address may do, and what a node takes in all.
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -166,6 +166,22 @@ async fn open_sockets_are_limited_by_client_address() {
     assert_eq!(server.get("/health").answer().await.status, 200, "only sockets count");
     drop(first);
     eventually("room for another", async || connect(&server).await.ok()).await;
+}
+
+#[tokio::test]
+async fn sockets_that_end_at_once_are_all_counted_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let url = format!("{}/metrics", server.program.ops_url());
+    let counted = async |number: usize| {
+        let line = format!("\nusher_queue_sockets {number}\n");
+        let metrics = async || reqwest::get(&url).await.unwrap().text().await.unwrap();
+        eventually("the number of sockets", async || metrics().await.contains(&line).then_some(())).await;
+    };
+    let sockets = join_all((0..50).map(|_| connect(&server))).await;
+    counted(50).await;
+    drop(sockets);
+    counted(0).await;
 }
 
 #[tokio::test]
