@@ -16,7 +16,6 @@ use queue_core::{
     line::{Description, Snapshot, Summary},
     policy::Policy,
     positions::PositionIndex,
-    service::metrics::event_label,
     wire::Eta,
 };
 use tokio::sync::Notify;
@@ -106,7 +105,7 @@ impl LocalLine {
         let Description { policy, summary } = described;
         let (joins, over) = (Arc::new(Joins::new(node.options.join_batch)), CancellationToken::new());
         node.spawn(joins::gather(node, event.clone(), joins.clone(), over.clone()));
-        let metrics = LineMetrics::new(event_label(event.as_str()));
+        let metrics = LineMetrics::new(node.labels.label(event.as_str()));
         metrics.capacity(policy.capacity);
         Self {
             event,

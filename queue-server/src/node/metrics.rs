@@ -2,11 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Gauge, Histogram, SharedString, counter, gauge, histogram};
 use queue_core::{
     ids::Millis,
     line::{Admission, Place},
-    service::metrics::EventLabel,
     wire::EndReason,
 };
 
@@ -86,8 +85,7 @@ impl Drop for Share {
 
 /// Metrics of one event on this node.
 pub struct LineMetrics {
-    /// Given back when nobody needs the line any more.
-    label: EventLabel,
+    event: SharedString,
     waiting: Share,
     active: Share,
     capacity: Share,
@@ -98,17 +96,16 @@ pub struct LineMetrics {
 }
 
 impl LineMetrics {
-    pub fn new(label: EventLabel) -> Self {
-        let event = label.value();
+    pub fn new(event: SharedString) -> Self {
         Self {
             waiting: Share::new(gauge!("usher_queue_waiting", "event" => event.clone())),
             active: Share::new(gauge!("usher_queue_active", "event" => event.clone())),
             capacity: Share::new(gauge!("usher_queue_capacity", "event" => event.clone())),
             joins: counter!("usher_queue_joins_total", "event" => event.clone()),
             joins_waiting: Share::new(gauge!("usher_queue_joins_waiting", "event" => event.clone())),
-            admissions: counter!("usher_queue_admissions_total", "event" => event),
+            admissions: counter!("usher_queue_admissions_total", "event" => event.clone()),
             wait: histogram!("usher_queue_wait_duration_seconds"),
-            label,
+            event,
         }
     }
 
@@ -152,7 +149,7 @@ impl LineMetrics {
     }
 
     pub fn released(&self, reason: EndReason, count: u64) {
-        counter!("usher_queue_releases_total", "event" => self.label.value(), "reason" => reason.as_str())
+        counter!("usher_queue_releases_total", "event" => self.event.clone(), "reason" => reason.as_str())
             .increment(count);
     }
 }

@@ -46,6 +46,7 @@ use queue_core::{
     service::{
         context,
         http::ApiError,
+        metrics::EventLabels,
         spans::{self, Kind},
         trace::random_u64,
     },
@@ -117,6 +118,7 @@ pub struct Node {
     sessions: sessions::SessionCache,
     /// Bounds what is asked of where people stand.
     questions: Semaphore,
+    labels: EventLabels,
     metrics: metrics::NodeMetrics,
     outlets: Outlets,
     next_socket: AtomicU64,
@@ -136,6 +138,7 @@ impl Node {
             unknown: Mutex::default(),
             sessions: sessions::SessionCache::default(),
             questions: Semaphore::new(places::QUESTIONS_AT_ONCE),
+            labels: EventLabels::default(),
             metrics: metrics::NodeMetrics::new(),
             outlets: Outlets::default(),
             next_socket: 0.into(),

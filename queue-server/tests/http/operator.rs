@@ -281,22 +281,9 @@ async fn probes_and_metrics_answer_always() {
     {
         assert!(metrics.contains(name), "{name}");
     }
-    assert!(metrics.contains("usher_queue_joins_total{event=\"faults\"} 1\n"), "{metrics}");
     for secret in [&server.operator, &server.peer] {
         assert!(!metrics.contains(secret.as_str()));
     }
-}
-
-#[tokio::test]
-async fn metrics_of_a_removed_event_are_shown_no_more() {
-    let server = TestServer::with_event("short-lived", capacity(1)).await;
-    let metrics = async || server.ops_request(Method::GET, "/metrics").answer().await.text;
-    let line = "usher_queue_capacity{event=\"short-lived\"} 1\n";
-    assert!(metrics().await.contains(line));
-    assert_eq!(server.operate(Method::DELETE, "admin/short-lived", None).await.status, 204);
-    eventually("its series are gone", async || (!metrics().await.contains("short-lived")).then_some(())).await;
-    server.configure("short-lived", capacity(1)).await;
-    assert!(metrics().await.contains(line), "one of the same name has its own");
 }
 
 #[tokio::test]

@@ -4,18 +4,18 @@
 //! [`MetricsHandle::render`] gives. Histograms grow until somebody drains them, so
 //! [`MetricsHandle::upkeep`] must run as long as the process does ([`run`](super::run) sees to it).
 
-mod events;
-
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::SharedString;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-
-pub use events::{EVENT_LABELS_MAX, EventLabel};
-use events::{EventSeries, SplitRecorder};
+use parking_lot::RwLock;
 
 /// How often histograms are drained.
 pub const UPKEEP_PERIOD: Duration = Duration::from_secs(1);
+/// Distinct values of the label `event`, at most; what comes later is `other`.
+pub const EVENT_LABELS_MAX: usize = 1_000;
 
 /// Buckets of all other histograms: 100 µs to 10 s.
 const LATENCY_BUCKETS: &[f64] =
@@ -26,9 +26,6 @@ const WAIT_BUCKETS: &[f64] =
 /// Buckets of histograms whose name ends in `_size`: things in a batch.
 const SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// The series of events of this process.
-static EVENTS: LazyLock<Arc<EventSeries>> = LazyLock::new(Arc::default);
-
 /// What renders the metrics of this process.
 #[derive(Clone)]
 pub struct MetricsHandle(PrometheusHandle);
@@ -38,33 +35,23 @@ pub fn install() -> MetricsHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let handle = HANDLE.get_or_init(|| {
         let bounds = "the bounds are there";
-        let exporter = PrometheusBuilder::new()
+        PrometheusBuilder::new()
             .set_buckets(LATENCY_BUCKETS)
             .expect(bounds)
             .set_buckets_for_metric(Matcher::Suffix("_wait_duration_seconds".into()), WAIT_BUCKETS)
             .expect(bounds)
             .set_buckets_for_metric(Matcher::Suffix("_size".into()), SIZE_BUCKETS)
             .expect(bounds)
-            .build_recorder();
-        let handle = exporter.handle();
-        let installed = metrics::set_global_recorder(SplitRecorder { events: EVENTS.clone(), exporter });
-        assert!(installed.is_ok(), "nobody else in this process installs a recorder");
-        handle
+            .install_recorder()
+            .expect("nobody else in this process installs a recorder")
     });
     MetricsHandle(handle.clone())
-}
-
-/// The value of the label `event` for this one. Its series are shown for as long as somebody holds it.
-pub fn event_label(event: &str) -> EventLabel {
-    EVENTS.label(event)
 }
 
 impl MetricsHandle {
     /// The Prometheus text format.
     pub fn render(&self) -> String {
-        let mut text = self.0.render();
-        EVENTS.render(&mut text);
-        text
+        self.0.render()
     }
 
     /// Drains histograms for as long as it is polled.
@@ -78,9 +65,46 @@ impl MetricsHandle {
     }
 }
 
+/// Values of the label `event`: the first thousand events by name, the rest as `other`.
+#[derive(Debug, Default)]
+pub struct EventLabels {
+    known: RwLock<HashSet<Arc<str>>>,
+}
+
+impl EventLabels {
+    /// The label's value for an event. Cheap once the event is known; keep the metric's handle
+    /// where it is hot.
+    pub fn label(&self, event: &str) -> SharedString {
+        if let Some(known) = self.known.read().get(event) {
+            return known.clone().into();
+        }
+        let mut known = self.known.write();
+        if let Some(known) = known.get(event) {
+            return known.clone().into();
+        }
+        if known.len() >= EVENT_LABELS_MAX {
+            return SharedString::const_str("other");
+        }
+        let event: Arc<str> = event.into();
+        known.insert(event.clone());
+        event.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_beyond_the_thousandth_are_other() {
+        let labels = EventLabels::default();
+        for i in 0..EVENT_LABELS_MAX {
+            assert_eq!(&*labels.label(&format!("e{i}")), format!("e{i}"));
+        }
+        assert_eq!(&*labels.label("one-more"), "other");
+        assert_eq!(&*labels.label("e0"), "e0");
+        assert_eq!(labels.known.read().len(), EVENT_LABELS_MAX);
+    }
 
     #[test]
     fn histograms_have_buckets_of_their_kind() {
@@ -92,18 +116,5 @@ mod tests {
         assert!(text.contains("svc_test_wait_duration_seconds_bucket{le=\"120\"} 1"), "{text}");
         assert!(text.contains("svc_test_seconds_bucket{le=\"0.0025\"} 1"), "{text}");
         assert!(text.contains("svc_test_batch_size_bucket{le=\"4\"} 1"), "{text}");
-    }
-
-    #[test]
-    fn series_of_events_are_shown_beside_the_others() {
-        let handle = install();
-        let label = event_label("svc-test-event");
-        metrics::gauge!("svc_test_people", "event" => label.value(), "where" => "line").set(2.5);
-        metrics::counter!("svc_test_total").increment(1);
-        let line = "svc_test_people{event=\"svc-test-event\",where=\"line\"} 2.5\n";
-        let text = handle.render();
-        assert!(text.contains(line) && text.contains("\nsvc_test_total 1\n"), "{text}");
-        drop(label);
-        assert!(!handle.render().contains("svc_test_people"));
     }
 }
