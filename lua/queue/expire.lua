@@ -12,7 +12,8 @@ local visitors = redis.call('ZRANGEBYSCORE', ACTIVE, '-inf', now, 'LIMIT', 0, SE
 if #visitors > 0 then
   local seqs = redis.call('HMGET', SESSIONS, unpack(visitors))
   for i, session in ipairs(seqs) do
-    seqs[i] = string.match(session, '^%d+')
+    -- See hear.
+    seqs[i] = string.match(session or '0', '^%d+')
   end
   end_sessions(meta[1], visitors, seqs, 'EXPIRED')
 end

@@ -7,9 +7,9 @@ local function standing(generation, visitor)
   end
   local ends = redis.call('ZSCORE', ACTIVE, visitor)
   if ends then
-    local seq, expires = string.match(redis.call('HGET', SESSIONS, visitor), '^(%d+):(%d+)$')
-    if tonumber(ends) <= now then
-      return {OK, now, generation, 'ENDED', tonumber(seq), 'EXPIRED'}
+    local seq, expires = string.match(redis.call('HGET', SESSIONS, visitor) or '', '^(%d+):(%d+)$')
+    if not seq or tonumber(ends) <= now then
+      return {OK, now, generation, 'ENDED', tonumber(seq) or 0, 'EXPIRED'}
     end
     return {OK, now, generation, 'ACTIVE', tonumber(seq), tonumber(expires)}
   end

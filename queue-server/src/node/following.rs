@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     LocalLine, Node, Who, answer, lost,
-    outlet::Outlet,
+    outlet::{Outlet, uptime_ms},
     places::Joining,
     push::{Inner, Phase, Slot, text},
     show,
@@ -166,6 +166,8 @@ impl Following {
             if inner.phase != Phase::Over {
                 inner.phase = if joining.active { Phase::Active } else { Phase::Waiting };
             }
+            // The answer shows something else than was shown last, and is newer than a view that is being told from.
+            (inner.shown, inner.shown_ms) = (None, uptime_ms());
         });
         Ok(joining.message())
     }

@@ -16,6 +16,7 @@ use queue_core::{
     line::{Description, Snapshot, Summary},
     policy::Policy,
     positions::PositionIndex,
+    token::place::PlaceClaims,
     wire::Eta,
 };
 use tokio::sync::Notify;
@@ -244,7 +245,16 @@ impl LocalLine {
 
     /// Takes note of a number that was handed out.
     pub fn saw_seq(&self, seq: Seq) {
-        self.seq_floor.fetch_max(seq.0, Ordering::Relaxed);
+        if seq > self.floor() {
+            self.seq_floor.fetch_max(seq.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of a place that was shown: this line handed it out, though the store may have forgotten that.
+    pub fn saw_place(&self, place: &PlaceClaims) {
+        if place.generation == self.generation() {
+            self.saw_seq(place.seq);
+        }
     }
 
     /// The highest number seen.

@@ -96,7 +96,7 @@ impl Node {
 
     /// [`Node::check`] of a line that is known, without waiting where the engine does not make us wait.
     pub fn begin_join(&self, line: &Arc<LocalLine>, who: Who) -> Result<Begun, ApiError> {
-        let holds = who.place().is_some();
+        let holds = who.place().inspect(|place| line.saw_place(place)).is_some();
         let visitor = match who {
             Who::Anonymous => anonymous()?,
             Who::User(visitor, _) => visitor,
@@ -115,7 +115,7 @@ impl Node {
     /// [`Node::check`], with what a socket needs.
     pub async fn join(self: &Arc<Self>, event: &EventId, who: Who) -> Result<Joining, ApiError> {
         let line = self.line(event).await?;
-        let holds = who.place().is_some();
+        let holds = who.place().inspect(|place| line.saw_place(place)).is_some();
         let visitor = match who {
             Who::Anonymous => anonymous()?,
             Who::User(visitor, _) => visitor,
@@ -200,6 +200,7 @@ impl Node {
     pub fn status_known(&self, line: &LocalLine, place: &PlaceClaims) -> Option<QueueStatus> {
         let now = self.now();
         line.ask(now);
+        line.saw_place(place);
         if place.generation != line.generation() {
             return None;
         }

@@ -41,7 +41,12 @@ pub async fn keep(node: Arc<Node>, line: Arc<LocalLine>) {
         let next = match look(&node, &line, &mut sweeper).await {
             Ok(wait) => began + wait,
             Err(error) => {
-                tracing::debug!(event = %line.event, %error, "the line cannot be read");
+                match &error {
+                    EngineError::Broken { .. } => {
+                        tracing::warn!(event = %line.event, %error, "the line cannot be looked after");
+                    }
+                    _ => tracing::debug!(event = %line.event, %error, "the line cannot be read"),
+                }
                 // Without the store nobody can be told anything new, but the sockets stay.
                 Instant::now() + node.options.tick
             }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use queue_core::{
     ids::{EventId, Generation, Rank, Seq},
     limits::{ADMIT_BATCH_MAX, ENDED_KEPT_MS},
-    line::{Admitted, Command, Configure, Outcome, Refusal},
+    line::{Admitted, Command, Configure, Outcome, Refusal, Standing},
     policy::Policy,
     positions::PositionIndex,
     service::{redis::StoreUrl, testing::TestRedis},
-    wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, BookingDone, Message, SESSION_ENDED_CHANNEL},
+    wire::{BOOKING_DONE_CHANNEL, BOOKING_DONE_LOG, BookingDone, EndReason, Message, SESSION_ENDED_CHANNEL},
 };
 use queue_server::engine::{
     Engine as _, EngineError, Health, Signal,
@@ -97,6 +97,29 @@ async fn booking_done_comes_over_the_channel_and_from_the_log() {
     redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(4)]);
     let signal = next(&mut signals, |signal| matches!(signal, Signal::BookingDone(_))).await;
     assert!(is_done(&signal, 4), "{signal:?}");
+    // Somebody else's name for the same session is another message, and hides nothing.
+    let foreign = booking_done(5).replace(r#""visitorId":"a""#, r#""visitorId":"b""#);
+    redis.cli(&["PUBLISH", BOOKING_DONE_CHANNEL, &foreign]);
+    next(&mut signals, |signal| is_done(signal, 5)).await;
+    redis.cli(&["XADD", BOOKING_DONE_LOG, "*", "body", &booking_done(5)]);
+    let own = |signal: &Signal| matches!(signal, Signal::BookingDone(done) if done.visitor_id == visitor("a"));
+    next(&mut signals, |signal| own(signal) && is_done(signal, 5)).await;
+}
+
+#[tokio::test]
+async fn slots_whose_sessions_somebody_has_deleted_are_given_back() {
+    let redis = TestRedis::start();
+    let engine = connect(&redis.url(), None).await;
+    create(&engine).await;
+    let apply = async |command| engine.apply(&event(), None, command).await.unwrap().outcome;
+    apply(Command::Join { visitors: visitors("v", 3), floor: Seq(0) }).await;
+    redis.cli(&["DEL", "usher:{faults}:sessions"]);
+    let standing = apply(Command::Lookup(visitor("v0"))).await;
+    assert!(matches!(standing, Outcome::Standing(Standing::Ended { reason: EndReason::Expired, .. })), "{standing:?}");
+    apply(Command::Status(visitor("v0"))).await;
+    assert!(matches!(apply(Command::ClearActive).await, Outcome::Cleared(1)), "of two, one has gone");
+    let Outcome::Admitted(admitted) = apply(Command::Admit { max: 9 }).await else { panic!() };
+    assert_eq!(admitted.sessions.len(), 1, "who waits is let in");
 }
 
 #[tokio::test]

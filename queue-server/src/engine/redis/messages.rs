@@ -10,7 +10,9 @@ use queue_core::{
     ids::{EventId, Generation, Jti, Millis, Seq, VisitorId},
     keys::{ADMITTED_CHANNEL, EVENTS_CHANNEL, TAKEN_OVER_CHANNEL},
     line::Admission,
-    wire::{BOOKING_DONE_CHANNEL, INVENTORY_CHANNEL, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL},
+    wire::{
+        BOOKING_DONE_CHANNEL, BookingDone, INVENTORY_CHANNEL, Message, SESSION_ENDED_CHANNEL, SESSION_SEEN_CHANNEL,
+    },
 };
 use serde::Deserialize;
 use tokio::sync::broadcast;
@@ -81,7 +83,7 @@ impl Inbox {
     pub fn logged(&self, payload: Option<&[u8]>) {
         let signal = payload.ok_or_else(|| "no body".to_owned()).and_then(|body| read(BOOKING_DONE_CHANNEL, body));
         match signal {
-            Ok(Signal::BookingDone(done)) if self.recent.lock().contains(&(done.event_id.clone(), done.jti)) => {}
+            Ok(Signal::BookingDone(done)) if self.recent.lock().contains(&session(&done)) => {}
             Ok(signal) => self.pass(signal),
             Err(problem) => self.malformed("the log of BOOKING_DONE", &problem),
         }
@@ -106,7 +108,7 @@ impl Inbox {
 
     fn pass(&self, signal: Signal) {
         if let Signal::BookingDone(done) = &signal {
-            self.recent.lock().insert((done.event_id.clone(), done.jti));
+            self.recent.lock().insert(session(done));
         }
         // Nobody listening is no fault.
         let _ = self.signals.send(signal);
@@ -163,19 +165,26 @@ fn read(channel: &str, payload: &[u8]) -> Result<Signal, String> {
     }
 }
 
+/// Whose session a message says is done with: one that names another visitor is another message.
+type Session = (EventId, VisitorId, Jti);
+
+fn session(done: &BookingDone) -> Session {
+    (done.event_id.clone(), done.visitor_id.clone(), done.jti)
+}
+
 /// The sessions released last.
 #[derive(Debug, Default)]
 struct Recent {
-    known: HashSet<(EventId, Jti)>,
-    order: VecDeque<(EventId, Jti)>,
+    known: HashSet<Session>,
+    order: VecDeque<Session>,
 }
 
 impl Recent {
-    fn contains(&self, session: &(EventId, Jti)) -> bool {
+    fn contains(&self, session: &Session) -> bool {
         self.known.contains(session)
     }
 
-    fn insert(&mut self, session: (EventId, Jti)) {
+    fn insert(&mut self, session: Session) {
         if !self.known.insert(session.clone()) {
             return;
         }
