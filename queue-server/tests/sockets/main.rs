@@ -4,6 +4,7 @@ mod autobahn;
 mod server;
 
 use futures_util::SinkExt;
+use queue_core::service::testing::eventually;
 use serde_json::{Value, json};
 use server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -321,6 +322,12 @@ async fn the_newer_tab_stays_whichever_node_it_is_on() {
     let redis = queue_core::service::testing::TestRedis::start();
     let store = redis.url();
     let nodes = [Server::with(&["--store", &store]), Server::with(&["--store", &store])];
+    // A node may serve before it listens, and what was said before it never hears.
+    eventually("both nodes listen", async || {
+        let listening = redis.cli(&["PUBSUB", "NUMSUB", "usher:taken-over"]);
+        listening.ends_with('2').then_some(())
+    })
+    .await;
     nodes[0].event("moves", 1).await;
     nodes[0].check("moves").await;
     let (mut older, answer) = nodes[0].join("moves", None).await;
