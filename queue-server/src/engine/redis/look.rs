@@ -54,7 +54,7 @@ impl Looked {
             return Some(Snapshot { summary, first_byte: 0, present: Bytes::new() });
         };
         let first_byte = first_byte(head);
-        let skipped = first_byte.checked_sub(self.base / 8 + from)?;
+        let skipped = first_byte.checked_sub((self.base / 8).checked_add(from)?)?;
         let at = |byte: u64| usize::try_from(byte).map_or(bytes.len(), |byte| byte.min(bytes.len()));
         let present = bytes.slice(at(skipped)..at(skipped + (tail.0 / 8 + 1).saturating_sub(first_byte)));
         let copied = present.len() <= COPIED_BYTES_MAX;
