@@ -61,15 +61,21 @@ async fn nobody_is_believed_to_be_somebody_else() {
     assert!(refused > 0, "no proxy is trusted");
 }
 
+/// As many as one address may take in the tests below: the first is in, the others wait.
+async fn three_places(server: &Server) -> Vec<String> {
+    let mut places = Vec::new();
+    for _ in 0..3 {
+        places.push(server.check("e").answer().await.json["placeToken"].as_str().unwrap().to_owned());
+    }
+    places
+}
+
 #[tokio::test]
 async fn joins_are_limited_by_client_address() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--address-joins-per-minute=3"]);
     server.event("e", 1).await;
-    let mut places = Vec::new();
-    for _ in 0..3 {
-        places.push(server.check("e").answer().await.json["placeToken"].as_str().unwrap().to_owned());
-    }
+    let places = three_places(&server).await;
     let fourth = server.check("e").answer().await;
     assert_eq!(fourth.refusal(), (429, "RATE_LIMITED"));
     assert!((1..=20).contains(&retry_after(&fourth)), "{fourth:?}");
@@ -89,10 +95,7 @@ async fn a_place_that_has_ended_holds_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--address-joins-per-minute=3"]);
     server.event("e", 1).await;
-    let mut places = Vec::new();
-    for _ in 0..3 {
-        places.push(server.check("e").answer().await.json["placeToken"].as_str().unwrap().to_owned());
-    }
+    let places = three_places(&server).await;
     let [active, waiting, leaving] = &places[..] else { panic!() };
     let check = async |place: &str| server.check("e").header("x-usher-place", place).answer().await;
     let leave_and_join = async || {
